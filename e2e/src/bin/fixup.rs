@@ -1,0 +1,2 @@
+//! fixup
+fn main() {}

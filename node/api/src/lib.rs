@@ -1,0 +1,10 @@
+//! The admin API of a node: the types that travel, and a client for them.
+//!
+//! Used by the node (which serves it), the operator, the command line and the end-to-end tests. JSON throughout;
+//! node ids are numbers here and strings in Kubernetes.
+
+mod status;
+mod verbs;
+
+pub use status::*;
+pub use verbs::*;

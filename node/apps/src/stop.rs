@@ -1,0 +1,25 @@
+//! Why a command or a query did not answer: split by who must act.
+
+use serde::{Deserialize, Serialize};
+
+/// A command or query that ended without its reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Goes to the client; the same on every member; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// This member's tables cannot be read or make no sense: its shard halts here, and is never hidden.
+    #[error("state is broken: {0}")]
+    Broken(String),
+}
+
+/// A deterministic no.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Refused by the key/value store.
+    #[error(transparent)]
+    Kv(#[from] crate::kv::Refusal),
+    /// Refused by the cluster record.
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::Refusal),
+}
