@@ -3,8 +3,12 @@
 //! Used by the node (which serves it), the operator, the command line and the end-to-end tests. JSON throughout;
 //! node ids are numbers here and strings in Kubernetes.
 
+mod client;
 mod status;
+mod transport;
 mod verbs;
 
+pub use client::Client;
 pub use status::*;
+pub use transport::{Answer, ClientError, Transport};
 pub use verbs::*;

@@ -108,7 +108,7 @@ pub struct Join {
     pub store_id: StoreId,
 }
 
-/// Answer of [`Join`].
+/// Answer of [`Join`], [`Initialize`] and [`Assign`]: who the node is from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
     /// The cluster joined.
@@ -116,6 +116,10 @@ pub struct Joined {
     /// The id in it.
     pub node_id: NodeId,
 }
+
+/// The body of a verb without parameters, and the answer of one with nothing to tell: `{}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}
 
 /// The body of every error: `{"error":{"code","message","leader"}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

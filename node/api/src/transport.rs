@@ -1,0 +1,224 @@
+//! Requests to one or several endpoints of a cluster, and what may be concluded from a failure.
+//!
+//! Invariant: a request that changes something is sent to another endpoint only if the one before certainly did not
+//! apply it: it could not be connected, or refused with `not_leader` or `unavailable`.
+//!
+//! Not here: what the requests mean ([`Client`](crate::Client), the command line).
+
+use crate::{ErrorBody, ErrorInfo};
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode, Url};
+use std::time::Duration;
+
+/// Answers are read whole up to here: a page of a list is at most a few MiB, a status a few hundred KiB.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A node that accepts no connection for this long is tried no further: the next endpoint may answer.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(3);
+
+/// Why a request has no answer to show: split by what the caller may do next.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A node answered with an error. `unavailable` and `not_leader` among them mean: certainly not applied.
+    #[error("{message} ({code})", message = info.message, code = info.code)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What the node said.
+        info: ErrorInfo,
+    },
+    /// No endpoint could be connected: certainly not applied.
+    #[error("no endpoint is reachable: {0}")]
+    Unreachable(String),
+    /// The request was sent but its answer never came: it may have been applied or not.
+    #[error("outcome unknown: {endpoint} did not answer: {reason}")]
+    OutcomeUnknown {
+        /// Where it was sent.
+        endpoint: String,
+        /// What happened to the answer.
+        reason: String,
+    },
+    /// Whoever answered is no Schedia node of a release we understand.
+    #[error("not understood: the answer of {endpoint} (status {status}): {reason}")]
+    NotUnderstood {
+        /// Who answered.
+        endpoint: String,
+        /// With which HTTP status.
+        status: u16,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An endpoint is no URL.
+    #[error("an endpoint is a URL like http://127.0.0.1:8080, this is not: {0}")]
+    InvalidEndpoint(String),
+}
+
+impl ClientError {
+    /// The code of a refusal: `not_leader`, `stale`, `key_not_found`, ….
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            ClientError::Refused { info, .. } => Some(&info.code),
+            _ => None,
+        }
+    }
+
+    /// Whether the request certainly changed nothing, so that it may be repeated elsewhere.
+    pub fn is_certainly_not_applied(&self) -> bool {
+        match self {
+            ClientError::Refused { info, .. } => matches!(info.code.as_str(), "not_leader" | "unavailable"),
+            ClientError::Unreachable(_) | ClientError::InvalidEndpoint(_) => true,
+            ClientError::OutcomeUnknown { .. } | ClientError::NotUnderstood { .. } => false,
+        }
+    }
+}
+
+/// A whole answer with a status of 200..=299.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    endpoint: String,
+}
+
+impl Answer {
+    /// Decodes the body from JSON.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|e| self.not_understood(e.to_string()))
+    }
+
+    /// The error that says what is wrong with this answer.
+    pub fn not_understood(&self, reason: String) -> ClientError {
+        let endpoint = self.endpoint.clone();
+        ClientError::NotUnderstood { endpoint, status: self.status.as_u16(), reason }
+    }
+}
+
+/// Sends requests to the first endpoint that takes them. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    http: reqwest::Client,
+    endpoints: Vec<Url>,
+    timeout: Duration,
+}
+
+impl Transport {
+    /// To these endpoints, in this order; each request is given up after `timeout`.
+    pub fn new(endpoints: &[String], timeout: Duration) -> Result<Transport, ClientError> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .connect_timeout(timeout.min(CONNECT_TIMEOUT_MAX))
+            .build()
+            .map_err(|e| ClientError::Unreachable(reason(e)))?;
+        Transport { http, endpoints: Vec::new(), timeout }.to(endpoints)
+    }
+
+    /// The same connections and timeout, other endpoints: one transport may serve many nodes.
+    pub fn to(&self, endpoints: &[String]) -> Result<Transport, ClientError> {
+        if endpoints.is_empty() {
+            return Err(ClientError::InvalidEndpoint("(none given)".to_owned()));
+        }
+        let endpoints = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_, _>>()?;
+        Ok(Transport { http: self.http.clone(), endpoints, timeout: self.timeout })
+    }
+
+    /// The same endpoints, another timeout.
+    pub fn with_timeout(&self, timeout: Duration) -> Transport {
+        Transport { timeout, ..self.clone() }
+    }
+
+    /// How long a request may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends one request. `path` begins with `/` and is already percent-encoded, its query too.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Bytes)>,
+    ) -> Result<Answer, ClientError> {
+        let reads = method == Method::GET || method == Method::HEAD;
+        let mut unreachable = Vec::new();
+        let mut last = None;
+        for endpoint in &self.endpoints {
+            match self.send_to(endpoint, method.clone(), path, body.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(ClientError::Unreachable(reason)) => unreachable.push(reason),
+                Err(e) if e.is_certainly_not_applied() => last = Some(e),
+                Err(e @ ClientError::OutcomeUnknown { .. }) if reads => last = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| ClientError::Unreachable(unreachable.join("; "))))
+    }
+
+    async fn send_to(
+        &self,
+        endpoint: &Url,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Bytes)>,
+    ) -> Result<Answer, ClientError> {
+        let url = format!("{}{path}", endpoint.as_str().trim_end_matches('/'));
+        let mut request = self.http.request(method, url).timeout(self.timeout);
+        if let Some((content_type, body)) = body {
+            request = request.header(reqwest::header::CONTENT_TYPE, content_type).body(body);
+        }
+        let lost = |e: reqwest::Error| match e.is_connect() || e.is_builder() {
+            true => ClientError::Unreachable(format!("{endpoint}: {}", reason(e))),
+            false => ClientError::OutcomeUnknown { endpoint: endpoint.to_string(), reason: reason(e) },
+        };
+        let mut response = request.send().await.map_err(lost)?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                let reason = format!("longer than {ANSWER_BYTES_MAX} bytes");
+                return Err(not_understood(endpoint, status, reason));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return Ok(Answer { status, headers, body: body.into(), endpoint: endpoint.to_string() });
+        }
+        match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(ErrorBody { error: info }) => Err(ClientError::Refused { status: status.as_u16(), info }),
+            Err(_) => Err(not_understood(endpoint, status, excerpt(&body))),
+        }
+    }
+}
+
+fn not_understood(endpoint: &Url, status: StatusCode, reason: String) -> ClientError {
+    ClientError::NotUnderstood { endpoint: endpoint.to_string(), status: status.as_u16(), reason }
+}
+
+fn endpoint(text: &str) -> Result<Url, ClientError> {
+    let invalid = || ClientError::InvalidEndpoint(text.to_owned());
+    let url = Url::parse(text).map_err(|_| invalid())?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
+    if plain { Ok(url) } else { Err(invalid()) }
+}
+
+/// The innermost cause: reqwest's own words only repeat the URL.
+fn reason(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "timed out".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()
+}
