@@ -9,12 +9,14 @@
 //!
 //! Not here: where tables live (`storage` of schedia-node), who is allowed to ask (its doors), what is durable (its log).
 
+mod applications;
 pub mod cluster;
 mod ids;
 pub mod kv;
 mod stop;
 pub mod tables;
 
+pub use applications::{Command, Event, InvalidCommand, Query, Reply};
 pub use ids::{At, ClusterId, Epoch, InvalidId, Level, NodeId, ShardId, StoreId};
 pub use stop::{Refusal, Stop};
 

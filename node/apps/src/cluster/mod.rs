@@ -2,18 +2,8 @@
 //!
 //! The record is the intent. The leader of shard 0 drives raft's memberships toward it and marks it settled.
 
+mod command;
 mod record;
 
+pub use command::{Command, Event, Query, Refusal, Reply};
 pub use record::{Member, Record};
-use serde::{Deserialize, Serialize};
-
-/// Why the cluster record refused a command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Refusal {
-    /// The change was planned from another generation of the record.
-    #[error("stale: the cluster record is at generation {current}")]
-    Stale {
-        /// The generation now.
-        current: u64,
-    },
-}
