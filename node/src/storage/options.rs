@@ -1,0 +1,40 @@
+//! What a node sets about its storage: sizes, all in bytes.
+
+/// Sizes of storage. The defaults are those of the settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Page cache of the log file and of all state files together.
+    pub cache_bytes: usize,
+    /// Shards that share the cache.
+    pub shards: usize,
+    /// Hard mark of one shard's overlay: above it, apply waits for the flusher. Half of it is the soft mark.
+    pub overlay_bytes: usize,
+    /// One shard's recent entries kept in memory. Older ones are read back from disk.
+    pub entries_bytes: usize,
+    /// Changes waiting for the log's writer, all shards together. Above it, appends wait.
+    pub queue_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            cache_bytes: 64 << 20,
+            shards: 1,
+            overlay_bytes: 128 << 20,
+            entries_bytes: 64 << 20,
+            queue_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Options {
+    /// The log's part of the cache: it reads little, its recent entries are in memory.
+    pub(super) fn log_cache_bytes(&self) -> usize {
+        self.cache_bytes / 8
+    }
+
+    /// One state file's part of the cache.
+    pub(super) fn state_cache_bytes(&self) -> usize {
+        (self.cache_bytes - self.log_cache_bytes()) / self.shards.max(1)
+    }
+}

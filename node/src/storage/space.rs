@@ -1,0 +1,1 @@
+//! How much room the disk has, and the watermark below which writes are refused.
