@@ -1,2 +1,4 @@
 //! node
+pub mod peer;
+pub mod shards;
 pub mod storage;
