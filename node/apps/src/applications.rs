@@ -1,7 +1,78 @@
 //! All applications of one shard, behind one set of enums that only delegate.
 
-use crate::{Level, cluster, kv};
+use crate::cluster::{self, Cluster};
+use crate::kv::{self, Kv};
+use crate::tables::{Delta, Digest, Digester, Table, Tables};
+use crate::{App, At, Level, Stop};
 use serde::{Deserialize, Serialize};
+
+/// Every table of every application: what a state file holds.
+pub const TABLES: [Table; 8] = {
+    let ([a, b], [c, d, e, f, g, h]) = (cluster::TABLES, kv::TABLES);
+    [a, b, c, d, e, f, g, h]
+};
+
+/// The applications of one shard. All shards have all of them; the cluster record is used on shard 0 only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applications {
+    cluster: Cluster,
+    kv: Kv,
+}
+
+impl Applications {
+    /// The cluster record, as last applied.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// A fingerprint of the logical state: equal on members that applied the same log. Reads every row.
+    pub fn digest(tables: &dyn Tables) -> Result<Digest, Stop> {
+        let mut digester = Digester::default();
+        cluster::digest(tables, &mut digester)?;
+        kv::digest(tables, &mut digester)?;
+        Ok(digester.finish())
+    }
+}
+
+/// Each command writes into a [`Delta`] of its own, which is merged only if the command succeeds.
+impl App for Applications {
+    type Command = Command;
+    type Query = Query;
+    type Reply = Reply;
+    type Event = Event;
+
+    fn open(tables: &dyn Tables) -> Result<Applications, Stop> {
+        Ok(Applications { cluster: Cluster::open(tables)?, kv: Kv::open(tables)? })
+    }
+
+    fn apply(
+        &mut self,
+        at: At,
+        command: Command,
+        tables: &mut dyn Tables,
+    ) -> Result<(Reply, Vec<Event>), Stop> {
+        let mut delta = Delta::new(&*tables);
+        let (reply, events) = match command {
+            Command::Cluster(command) => {
+                let (reply, events) = self.cluster.apply(at, command, &mut delta)?;
+                (Reply::Cluster(reply), events.into_iter().map(Event::Cluster).collect())
+            }
+            Command::Kv(command) => {
+                let (reply, events) = self.kv.apply(at, command, &mut delta)?;
+                (Reply::Kv(reply), events.into_iter().map(Event::Kv).collect())
+            }
+        };
+        delta.into_changes().merge_into(tables);
+        Ok((reply, events))
+    }
+
+    fn query(&self, at: At, query: Query, tables: &dyn Tables) -> Result<Reply, Stop> {
+        match query {
+            Query::Cluster(query) => self.cluster.query(at, query, tables).map(Reply::Cluster),
+            Query::Kv(query) => self.kv.query(at, query, tables).map(Reply::Kv),
+        }
+    }
+}
 
 /// A replicated write of any application. Stands in logs: variants are only ever appended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

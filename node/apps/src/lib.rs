@@ -12,11 +12,12 @@
 mod applications;
 pub mod cluster;
 mod ids;
+mod keys;
 pub mod kv;
 mod stop;
 pub mod tables;
 
-pub use applications::{Command, Event, InvalidCommand, Query, Reply};
+pub use applications::{Applications, Command, Event, InvalidCommand, Query, Reply, TABLES};
 pub use ids::{At, ClusterId, Epoch, InvalidId, Level, NodeId, ShardId, StoreId};
 pub use stop::{Refusal, Stop};
 

@@ -23,3 +23,15 @@ pub enum Refusal {
     #[error(transparent)]
     Cluster(#[from] crate::cluster::Refusal),
 }
+
+impl From<crate::kv::Refusal> for Stop {
+    fn from(refusal: crate::kv::Refusal) -> Stop {
+        Stop::Refused(refusal.into())
+    }
+}
+
+impl From<crate::cluster::Refusal> for Stop {
+    fn from(refusal: crate::cluster::Refusal) -> Stop {
+        Stop::Refused(refusal.into())
+    }
+}

@@ -1,12 +1,56 @@
 //! A revisioned key/value store.
+//!
+//! Every command that changes keys takes the next revision of the whole store; a fresh store is at 1, so its first
+//! write is 2. Every change of every key is kept in a history until it is compacted, so a read can name an older revision.
+//!
+//! Tables. Every row begins with its format, 01. Numbers are most significant byte first, 8 bytes where nothing else
+//! is said; `text` is a key as `keys.rs` writes it; a revision is main and sub (4 bytes: the place among the changes
+//! of one command).
+//!
+//! ```text
+//! kv.live      key                          01 main sub create version lease
+//!              one row per key that exists: its newest put, without the value
+//! kv.versions  text(key) main sub           01 01 create version lease          a put
+//!                                           01 00                               a tombstone
+//!              every change, by key: finds what a key was at a revision
+//! kv.history   main sub                     01 01 create version lease n key value
+//!                                           01 00 n key
+//!              every change, in order, n (2 bytes) the length of the key: values, and what a watch will replay
+//! kv.clock     minute since 1970            01 first
+//!              the first revision written in each minute: finds what was readable an hour ago
+//! kv.state     "1"                          01 revision compacted? minute?
+//!              the newest revision, the oldest readable one, the newest minute; `?` = 00 or 01, then a number
+//! kv.swept     "1"                          01 compacted main sub
+//!              how far this member removed what that compaction made invisible; not part of the state
+//! ```
+//!
+//! Invariants:
+//! * Only a command that changes a key takes a revision; nothing of our own ever does.
+//! * One command changes a key at most once, so a key has at most one row per main revision.
+//! * No answer, no digest and no later command depends on a row that [`removable`] names.
+//!
+//! Leases, transactions and watches fit in later: a lease is a number in every put's row (and a table of its own), a
+//! transaction is more than one change of a [`write::Writer`], a watch replays `kv.history`.
+//!
+//! Not here: who proposes a compaction (the leader, from [`Query::Compactable`]); removing the rows (`storage`).
 
 mod command;
+mod compact;
 mod range;
+mod read;
+mod rows;
+mod write;
 
 pub use command::{
     Change, Command, Continuation, Delete, Detail, Event, KeyValue, List, Page, Put, Query, Refusal, Reply,
 };
+pub(crate) use compact::digest;
+pub use compact::{Removal, removable};
 pub use range::{KeyRange, Revision};
+
+use crate::tables::{Table, Tables};
+use crate::{App, At, Stop};
+use rows::State;
 
 /// The longest key.
 pub const KEY_BYTES_MAX: usize = 4_096;
@@ -16,3 +60,51 @@ pub const VALUE_BYTES_MAX: usize = 1_572_864;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// A page of a list ends with the row that brings its keys and values to this many bytes.
 pub const PAGE_BYTES: usize = 1 << 20;
+
+/// Every table of the store.
+pub(crate) const TABLES: [Table; 6] =
+    [rows::STATE, rows::LIVE, rows::VERSIONS, rows::HISTORY, rows::CLOCK, rows::SWEPT];
+
+/// The key/value store: its numbers; all rows are in its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kv {
+    state: State,
+}
+
+impl App for Kv {
+    type Command = Command;
+    type Query = Query;
+    type Reply = Reply;
+    type Event = Event;
+
+    fn open(tables: &dyn Tables) -> Result<Kv, Stop> {
+        let fresh = State { revision: 1, compacted: None, minute: None };
+        Ok(Kv { state: rows::state(tables)?.unwrap_or(fresh) })
+    }
+
+    fn apply(
+        &mut self,
+        at: At,
+        command: Command,
+        tables: &mut dyn Tables,
+    ) -> Result<(Reply, Vec<Event>), Stop> {
+        match command {
+            Command::Put(put) => self.put(at, put, tables),
+            Command::Delete(delete) => self.delete(at, &delete, tables),
+            Command::Compact { revision } => self.compact(revision, tables),
+        }
+    }
+
+    fn query(&self, _at: At, query: Query, tables: &dyn Tables) -> Result<Reply, Stop> {
+        match query {
+            Query::Get { key, revision } => self.get(key, revision, tables),
+            Query::List(list) => self.list(&list, tables).map(Reply::Page),
+            Query::Revisions => {
+                Ok(Reply::Revisions { revision: self.state.revision, compacted: self.state.compacted })
+            }
+            Query::Compactable { now_ms, keep_ms, keep_revisions } => {
+                self.compactable(now_ms, keep_ms, keep_revisions, tables).map(Reply::Compactable)
+            }
+        }
+    }
+}

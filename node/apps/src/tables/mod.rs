@@ -1,4 +1,14 @@
 //! Ordered tables of bytes: the only storage an application sees.
+//!
+//! Not here: where the rows live (`storage` of schedia-node; [`MemoryTables`] for tests and models).
+
+mod delta;
+mod digest;
+mod memory;
+
+pub use delta::{Changes, Delta, overlaid};
+pub use digest::{Digest, Digester};
+pub use memory::MemoryTables;
 
 use crate::Stop;
 use bytes::Bytes;
@@ -21,6 +31,28 @@ pub struct Range {
     pub start: Bound<Bytes>,
     /// Where it ends.
     pub end: Bound<Bytes>,
+}
+
+/// Two bounds as `BTreeMap::range` takes them.
+pub type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+impl Range {
+    /// Every key.
+    pub fn all() -> Range {
+        Range { start: Bound::Unbounded, end: Bound::Unbounded }
+    }
+
+    /// The bounds as slices; `None` if no key can lie between them (which `BTreeMap::range` answers with a panic).
+    pub fn bounds(&self) -> Option<Bounds<'_>> {
+        let start = self.start.as_ref().map(|key| &key[..]);
+        let end = self.end.as_ref().map(|key| &key[..]);
+        let empty = match (start, end) {
+            (Bound::Included(a), Bound::Included(b)) => a > b,
+            (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
+            _ => false,
+        };
+        (!empty).then_some((start, end))
+    }
 }
 
 /// Ordered tables of bytes. Reading fails only with [`Stop::Broken`].

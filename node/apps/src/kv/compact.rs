@@ -1,0 +1,153 @@
+//! Giving up history: what a compaction means, what a leader may propose, and which rows may then be removed.
+//!
+//! A compaction takes effect in apply, at once and on every member alike, by its number alone. The rows it makes
+//! invisible are removed later, by each member in its own time.
+
+use super::rows::{self, Past, Swept};
+use super::{Event, Kv, Refusal, Reply, Revision};
+use crate::Stop;
+use crate::tables::{Digester, Range, Table, Tables};
+use bytes::Bytes;
+
+impl Kv {
+    pub(super) fn compact(
+        &mut self,
+        revision: u64,
+        tables: &mut dyn Tables,
+    ) -> Result<(Reply, Vec<Event>), Stop> {
+        let current = self.state.revision;
+        match self.state.compacted {
+            Some(compacted) if revision <= compacted => Err(Refusal::Compacted { compacted }.into()),
+            // So `compacted + 1` never overflows.
+            _ if revision > current => Err(Refusal::FutureRevision { current }.into()),
+            _ => {
+                self.state.compacted = Some(revision);
+                rows::put_state(tables, self.state);
+                Ok((Reply::Compacted { revision: current }, Vec::new()))
+            }
+        }
+    }
+
+    /// The newest revision that may be compacted while all that was readable `keep_ms` ago stays so, and at least
+    /// `keep_revisions` of the newest revisions.
+    ///
+    /// The minute of `now_ms - keep_ms` counts as kept from its beginning, so up to a minute more is kept.
+    pub(super) fn compactable(
+        &self,
+        now_ms: u64,
+        keep_ms: u64,
+        keep_revisions: u64,
+        tables: &dyn Tables,
+    ) -> Result<Option<u64>, Stop> {
+        let horizon = now_ms.saturating_sub(keep_ms) / 60_000;
+        let Some((_, first)) = rows::minutes(tables, horizon, true).next().transpose()? else {
+            return Ok(None);
+        };
+        let by_time = first.saturating_sub(1);
+        let by_count = self.state.revision.saturating_sub(keep_revisions);
+        let revision = by_time.min(by_count);
+        // Revision 1 is the empty store: giving it up would free nothing.
+        Ok((revision > self.state.compacted.unwrap_or(1)).then_some(revision))
+    }
+}
+
+/// One bounded batch of rows that compaction made invisible: removed in one commit together with writing `progress`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The rows to remove. Some may be named twice, or be gone.
+    pub rows: Vec<(Table, Bytes)>,
+    /// The row that lets the next batch begin where this one ends.
+    pub progress: (Table, Bytes, Bytes),
+}
+
+/// The next batch of rows that may be removed; `None` when there are none.
+///
+/// Looks at no more than `examined_max` changes (at least one). To be computed from durable state (a checkpoint), never
+/// from what a crash could take back: a compaction that was lost must not have removed anything.
+///
+/// A change is what makes an older one removable: the put or tombstone it replaced. So each batch looks only at changes
+/// newer than the batch before, never again at old rows that stay.
+pub fn removable(tables: &dyn Tables, examined_max: usize) -> Result<Option<Removal>, Stop> {
+    let Some(compacted) = rows::state(tables)?.and_then(|state| state.compacted) else { return Ok(None) };
+    let from = match rows::swept(tables)? {
+        None => Revision::first(0),
+        Some(swept) if swept.compacted == compacted => swept.position,
+        // Tombstones exactly at the compaction before were left: now they may go.
+        Some(swept) => swept.position.min(Revision::first(swept.compacted)),
+    };
+    let mut removed = minutes_before(compacted, examined_max.max(1), tables)?;
+    let done = Revision::first(compacted + 1);
+    if from >= done && removed.is_empty() {
+        return Ok(None);
+    }
+    let mut position = done;
+    if from < done {
+        for (examined, change) in rows::history(tables, from, Revision::last(compacted)).enumerate() {
+            let (_, _, revision, Past { key, put }) = change?;
+            if examined == examined_max.max(1) {
+                position = revision;
+                break;
+            }
+            if let Some((_, older, _)) = rows::before(tables, &key, revision)? {
+                removed.extend(rows::places(&key, older));
+            }
+            // A tombstone exactly at the compaction stays: whoever watches from there must see the delete.
+            if put.is_none() && revision.main < compacted {
+                removed.extend(rows::places(&key, revision));
+            }
+        }
+    }
+    Ok(Some(Removal { rows: removed, progress: rows::swept_row(Swept { compacted, position }) }))
+}
+
+/// The rows of minutes whose revisions were all compacted: [`Kv::compactable`] answers nothing from them.
+fn minutes_before(compacted: u64, rows_max: usize, tables: &dyn Tables) -> Result<Vec<(Table, Bytes)>, Stop> {
+    let mut removed = Vec::new();
+    for minute in rows::minutes(tables, u64::MAX, false).take(rows_max) {
+        let (key, first) = minute?;
+        if first > compacted + 1 {
+            break;
+        }
+        removed.push((rows::CLOCK, key));
+    }
+    Ok(removed)
+}
+
+/// Adds the logical state: all rows but those [`removable`] could ever name for what is compacted by now.
+pub(crate) fn digest(tables: &dyn Tables, digester: &mut Digester) -> Result<(), Stop> {
+    for row in tables.scan(rows::STATE, Range::all(), false) {
+        let (key, row) = row?;
+        digester.row(rows::STATE, &key, &row);
+    }
+    for row in tables.scan(rows::LIVE, Range::all(), false) {
+        let (key, row) = row?;
+        digester.row(rows::LIVE, &key, &row);
+    }
+    let compacted = rows::state(tables)?.and_then(|state| state.compacted);
+    let visible = |key: &[u8], revision: Revision, is_put: bool| match compacted {
+        Some(compacted) if revision.main < compacted => {
+            let newest = rows::newest(tables, key, Revision::last(compacted))?;
+            Ok::<_, Stop>(is_put && newest.is_some_and(|(_, newest, _)| newest == revision))
+        }
+        _ => Ok(true),
+    };
+    for version in rows::versions(tables) {
+        let (row_key, row, (key, revision, stamp)) = version?;
+        if visible(&key, revision, stamp.is_some())? {
+            digester.row(rows::VERSIONS, &row_key, &row);
+        }
+    }
+    for change in rows::history(tables, Revision::first(0), Revision::last(u64::MAX)) {
+        let (row_key, row, revision, Past { key, put }) = change?;
+        if visible(&key, revision, put.is_some())? {
+            digester.row(rows::HISTORY, &row_key, &row);
+        }
+    }
+    for minute in rows::minutes(tables, u64::MAX, false) {
+        let (key, first) = minute?;
+        if compacted.is_none_or(|compacted| first > compacted + 1) {
+            digester.row(rows::CLOCK, &key, &first.to_be_bytes());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Puts and deletes.
+
+use super::rows::{self, Live, Past, Stamp, State};
+use super::{
+    Change, Delete, Event, KEY_BYTES_MAX, KeyValue, Kv, Put, Refusal, Reply, Revision, VALUE_BYTES_MAX,
+};
+use crate::tables::Tables;
+use crate::{At, Stop};
+use bytes::Bytes;
+
+impl Kv {
+    pub(super) fn put(
+        &mut self,
+        at: At,
+        put: Put,
+        tables: &mut dyn Tables,
+    ) -> Result<(Reply, Vec<Event>), Stop> {
+        let Put { key, value, if_mod_revision } = put;
+        check_key(&key)?;
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(Refusal::ValueTooLarge { bytes: value.len() as u64 }.into());
+        }
+        let previous = rows::live(tables, &key)?;
+        check_precondition(if_mod_revision, previous)?;
+        let mut writer = Writer::new(self.state, tables);
+        let stamp = writer.put(key, value, previous);
+        let (state, events) = writer.finish(at);
+        self.state = state;
+        let Stamp { create, version, lease: _ } = stamp;
+        Ok((Reply::Put { revision: state.revision, create_revision: create, version }, events))
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        at: At,
+        delete: &Delete,
+        tables: &mut dyn Tables,
+    ) -> Result<(Reply, Vec<Event>), Stop> {
+        let Delete { key, if_mod_revision } = delete;
+        check_key(key)?;
+        let previous = rows::live(tables, key)?;
+        check_precondition(*if_mod_revision, previous)?;
+        let previous = previous.ok_or(Refusal::KeyNotFound)?;
+        let mut writer = Writer::new(self.state, tables);
+        writer.delete(key.clone(), previous);
+        let (state, events) = writer.finish(at);
+        self.state = state;
+        Ok((Reply::Deleted { revision: state.revision }, events))
+    }
+}
+
+pub(super) fn check_key(key: &[u8]) -> Result<(), Stop> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) {
+        Ok(())
+    } else {
+        Err(Refusal::KeyLength { bytes: key.len() as u64 }.into())
+    }
+}
+
+fn check_precondition(expected: Option<u64>, previous: Option<Live>) -> Result<(), Stop> {
+    let current = previous.map_or(0, |live| live.revision.main);
+    match expected {
+        Some(expected) if expected != current => Err(Refusal::ModRevisionDiffers { current }.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the changes of one command: all at its revision, counted by `sub` in their order.
+///
+/// Every check stands before the first change; from then on nothing can refuse.
+pub(super) struct Writer<'a> {
+    state: State,
+    next: Revision,
+    tables: &'a mut dyn Tables,
+    events: Vec<Event>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(state: State, tables: &'a mut dyn Tables) -> Writer<'a> {
+        Writer { state, next: Revision::first(state.revision + 1), tables, events: Vec::new() }
+    }
+
+    pub(super) fn put(&mut self, key: Bytes, value: Bytes, previous: Option<Live>) -> Stamp {
+        let revision = self.take_revision();
+        let stamp = match previous {
+            Some(live) => Stamp { create: live.stamp.create, version: live.stamp.version + 1, lease: 0 },
+            None => Stamp { create: revision.main, version: 1, lease: 0 },
+        };
+        rows::put_live(self.tables, key.clone(), Live { revision, stamp });
+        rows::put_past(self.tables, revision, &Past { key: key.clone(), put: Some((stamp, value.clone())) });
+        let change = Change::Put(key_value(key, value, revision, stamp));
+        self.events.push(Event { revision, change, previous: previous.map(|live| live.revision) });
+        stamp
+    }
+
+    pub(super) fn delete(&mut self, key: Bytes, previous: Live) {
+        let revision = self.take_revision();
+        self.tables.delete(rows::LIVE, &key);
+        rows::put_past(self.tables, revision, &Past { key: key.clone(), put: None });
+        self.events.push(Event {
+            revision,
+            change: Change::Delete { key },
+            previous: Some(previous.revision),
+        });
+    }
+
+    /// The state after the command, and what watchers see of it. Without a change the revision stays.
+    pub(super) fn finish(self, at: At) -> (State, Vec<Event>) {
+        let Writer { mut state, next, tables, events } = self;
+        if !events.is_empty() {
+            state.revision = next.main;
+            let minute = at.time_ms / 60_000;
+            if state.minute.is_none_or(|newest| newest < minute) {
+                state.minute = Some(minute);
+                rows::put_minute(tables, minute, next.main);
+            }
+            rows::put_state(tables, state);
+        }
+        (state, events)
+    }
+
+    fn take_revision(&mut self) -> Revision {
+        let taken = self.next;
+        self.next.sub += 1;
+        taken
+    }
+}
+
+pub(super) fn key_value(key: Bytes, value: Bytes, revision: Revision, stamp: Stamp) -> KeyValue {
+    let Stamp { create, version, lease } = stamp;
+    KeyValue { key, value, create_revision: create, mod_revision: revision.main, version, lease }
+}
