@@ -27,6 +27,10 @@ pub struct Status {
     pub revision: String,
     /// The node's name (`--name`).
     pub name: String,
+    /// Where its peers reach it: host:port.
+    pub address: String,
+    /// Where its clients reach it: a URL.
+    pub http_url: String,
     /// The release of the running binary.
     pub version: String,
     /// The node's place in its cluster.

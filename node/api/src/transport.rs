@@ -1,7 +1,7 @@
 //! Requests to one or several endpoints of a cluster, and what may be concluded from a failure.
 //!
 //! Invariant: a request that changes something is sent to another endpoint only if the one before certainly did not
-//! apply it: it could not be connected, or refused with `not_leader` or `unavailable`.
+//! apply it: it could not be connected, or refused with 421, 429 or 503.
 //!
 //! Not here: what the requests mean ([`Client`](crate::Client), the command line).
 
@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(3);
 /// Why a request has no answer to show: split by what the caller may do next.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A node answered with an error. `unavailable` and `not_leader` among them mean: certainly not applied.
+    /// A node answered with an error. 421, 429 and 503 among them mean: certainly not applied.
     #[error("{message} ({code})", message = info.message, code = info.code)]
     Refused {
         /// The HTTP status.
@@ -66,7 +66,8 @@ impl ClientError {
     /// Whether the request certainly changed nothing, so that it may be repeated elsewhere.
     pub fn is_certainly_not_applied(&self) -> bool {
         match self {
-            ClientError::Refused { info, .. } => matches!(info.code.as_str(), "not_leader" | "unavailable"),
+            // Not the leader, too much to do, unavailable in any way: refused before it was proposed.
+            ClientError::Refused { status, .. } => matches!(status, 421 | 429 | 503),
             ClientError::Unreachable(_) | ClientError::InvalidEndpoint(_) => true,
             ClientError::OutcomeUnknown { .. } | ClientError::NotUnderstood { .. } => false,
         }

@@ -1,0 +1,366 @@
+//! The settings of `schedia serve`: read from flags, environment and file, checked once into [`Config`].
+//!
+//! A setting has one name everywhere: `--cache-mib`, `SCHEDIA_CACHE_MIB`, `cache-mib = 64` in the file of `--config`. The flag wins
+//! over the environment, the environment over the file. A setting that does not exist is an error in all three.
+//!
+//! Invariant: nothing behind [`Settings::check`] reads an unchecked setting, an argument or the environment.
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The settings as given, each perhaps not at all.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// The node's name, unique in its cluster [default: the host's name]
+    #[arg(long, env = "SCHEDIA_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// Where the node keeps its data; one directory, one node [default: ./schedia-data]
+    #[arg(long, env = "SCHEDIA_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where clients are served; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "SCHEDIA_HTTP", value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
+    /// Where the operator, probes and metrics are served [default: 127.0.0.1:8081]
+    #[arg(long, env = "SCHEDIA_ADMIN", value_name = "ADDR:PORT")]
+    admin: Option<SocketAddr>,
+    /// Where the other members are served [default: 127.0.0.1:7000]
+    #[arg(long, env = "SCHEDIA_PEER", value_name = "ADDR:PORT")]
+    peer: Option<SocketAddr>,
+    /// The URL at which clients reach this node [default: that of --http]
+    #[arg(long, env = "SCHEDIA_ADVERTISE_HTTP", value_name = "URL")]
+    advertise_http: Option<String>,
+    /// Where the other members reach this node; the host is resolved again at every connect [default: that of --peer]
+    #[arg(long, env = "SCHEDIA_ADVERTISE_PEER", value_name = "HOST:PORT")]
+    advertise_peer: Option<String>,
+    /// Start a cluster of one on an empty disk; with --peers: this node is the seed
+    #[arg(long, env = "SCHEDIA_BOOTSTRAP", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    bootstrap: Option<bool>,
+    /// Join the cluster of this member (its client URL) on an empty disk
+    #[arg(long, env = "SCHEDIA_JOIN", value_name = "URL")]
+    join: Option<String>,
+    /// Form a cluster of these members once, on empty disks; this node is one of them
+    #[arg(long, env = "SCHEDIA_PEERS", value_name = "NAME=HOST:PORT,...")]
+    peers: Option<String>,
+    /// The leader's heartbeat [default: 100]
+    #[arg(long, env = "SCHEDIA_HEARTBEAT_MS", value_name = "N")]
+    heartbeat_ms: Option<u64>,
+    /// The shortest silence of a leader after which a member stands for election [default: 300]
+    #[arg(long, env = "SCHEDIA_ELECTION_MIN_MS", value_name = "N")]
+    election_min_ms: Option<u64>,
+    /// The longest [default: 500]
+    #[arg(long, env = "SCHEDIA_ELECTION_MAX_MS", value_name = "N")]
+    election_max_ms: Option<u64>,
+    /// Memory for pages of the state files, over all shards [default: 64]
+    #[arg(long, env = "SCHEDIA_CACHE_MIB", value_name = "N")]
+    cache_mib: Option<u64>,
+    /// Memory for applied writes that are not yet in the state file, per shard [default: 128]
+    #[arg(long, env = "SCHEDIA_OVERLAY_MIB", value_name = "N")]
+    overlay_mib: Option<u64>,
+    /// How long old revisions stay readable; 0: until somebody compacts them [default: 60]
+    #[arg(long, env = "SCHEDIA_KV_HISTORY_MINUTES", value_name = "N")]
+    kv_history_minutes: Option<u64>,
+    /// The form of log lines on standard error [default: text]
+    #[arg(long, env = "SCHEDIA_LOG_FORMAT", value_name = "text|json")]
+    log_format: Option<LogFormat>,
+    /// What to log: error, warn, info, debug, trace, or directives like info,schedia_node::raft=debug [default: info]
+    #[arg(long, env = "SCHEDIA_LOG_LEVEL", value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// A TOML file with these settings, named as the flags are
+    #[arg(long, env = "SCHEDIA_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// The settings of a node, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The node's name.
+    pub name: String,
+    /// Where everything durable lives.
+    pub data_dir: PathBuf,
+    /// The client listener.
+    pub http: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// The peer listener.
+    pub peer: SocketAddr,
+    /// The client URL others are told, if not that of the listener.
+    pub advertise_http: Option<String>,
+    /// The peer address others are told, if not that of the listener.
+    pub advertise_peer: Option<String>,
+    /// What a blank node does.
+    pub start: Start,
+    /// Raft's clockwork.
+    pub timing: Timing,
+    /// Memory for pages of the state files, over all shards.
+    pub cache_bytes: u64,
+    /// Memory for applied, unflushed writes of one shard.
+    pub overlay_bytes: u64,
+    /// How long old revisions stay readable; `None`: until somebody compacts them.
+    pub kv_history: Option<Duration>,
+    /// The form of log lines.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log_level: String,
+}
+
+/// What a node does when its disk is blank. A disk with an identity ignores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Waits Unassigned until the admin API tells it: how the operator starts nodes.
+    Wait,
+    /// Starts a cluster of one.
+    Bootstrap,
+    /// Asks a member's client port to become one.
+    Join(String),
+    /// Forms a cluster of named nodes once.
+    Peers(Peers),
+}
+
+/// The nodes of a static cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    /// Peer addresses by name, this node's too.
+    pub nodes: BTreeMap<String, String>,
+    /// Whether this node was marked as the seed with `--bootstrap`.
+    pub marked: bool,
+    /// Whether this node is the first by name: the seed, unless another one says it is marked.
+    pub first: bool,
+}
+
+/// Raft's clockwork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The leader's heartbeat.
+    pub heartbeat: Duration,
+    /// The shortest silence of a leader before an election.
+    pub election_min: Duration,
+    /// The longest.
+    pub election_max: Duration,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A setting that cannot be used, in words that name it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+fn refuse<T>(message: impl fmt::Display) -> Result<T, ConfigError> {
+    Err(ConfigError(message.to_string()))
+}
+
+impl Settings {
+    /// Takes what flags and environment left open from the file of `--config`, and checks the whole.
+    pub fn check(self) -> Result<Config, ConfigError> {
+        let file = match &self.config {
+            None => Settings::default(),
+            Some(path) => {
+                let failed = |e: &dyn fmt::Display| ConfigError(format!("--config {}: {e}", path.display()));
+                let text = std::fs::read_to_string(path).map_err(|e| failed(&e))?;
+                toml::from_str(&text).map_err(|e| failed(&e))?
+            }
+        };
+        self.or(file).checked()
+    }
+
+    /// The settings given here, else those of `other`.
+    fn or(self, other: Settings) -> Settings {
+        Settings {
+            name: self.name.or(other.name),
+            data_dir: self.data_dir.or(other.data_dir),
+            http: self.http.or(other.http),
+            admin: self.admin.or(other.admin),
+            peer: self.peer.or(other.peer),
+            advertise_http: self.advertise_http.or(other.advertise_http),
+            advertise_peer: self.advertise_peer.or(other.advertise_peer),
+            bootstrap: self.bootstrap.or(other.bootstrap),
+            join: self.join.or(other.join),
+            peers: self.peers.or(other.peers),
+            heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),
+            election_min_ms: self.election_min_ms.or(other.election_min_ms),
+            election_max_ms: self.election_max_ms.or(other.election_max_ms),
+            cache_mib: self.cache_mib.or(other.cache_mib),
+            overlay_mib: self.overlay_mib.or(other.overlay_mib),
+            kv_history_minutes: self.kv_history_minutes.or(other.kv_history_minutes),
+            log_format: self.log_format.or(other.log_format),
+            log_level: self.log_level.or(other.log_level),
+            config: self.config,
+        }
+    }
+
+    fn checked(self) -> Result<Config, ConfigError> {
+        let name = checked_name(self.name.unwrap_or_else(host_name))?;
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let peer = self.peer.unwrap_or(loopback(7000));
+        let start = start(&name, self.bootstrap.unwrap_or(false), self.join, self.peers)?;
+        if let Some(address) = &self.advertise_peer {
+            host_port("--advertise-peer", address)?;
+        } else if start != Start::Wait && peer.ip().is_unspecified() {
+            return refuse(format_args!(
+                "--peer {peer} listens on every address, so --advertise-peer HOST:PORT must say which one the others use"
+            ));
+        }
+        if let Some(url) = &self.advertise_http {
+            client_url("--advertise-http", url)?;
+        }
+        let mib = |name: &str, value: Option<u64>, default: u64, range: std::ops::RangeInclusive<u64>| {
+            Ok(within(name, value.unwrap_or(default), range)? << 20)
+        };
+        let minutes = within("--kv-history-minutes", self.kv_history_minutes.unwrap_or(60), 0..=5_256_000)?;
+        Ok(Config {
+            name,
+            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("schedia-data")),
+            http: self.http.unwrap_or(loopback(8080)),
+            admin: self.admin.unwrap_or(loopback(8081)),
+            peer,
+            advertise_http: self.advertise_http,
+            advertise_peer: self.advertise_peer,
+            start,
+            timing: timing(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
+            cache_bytes: mib("--cache-mib", self.cache_mib, 64, 1..=1 << 20)?,
+            overlay_bytes: mib("--overlay-mib", self.overlay_mib, 128, 8..=1 << 16)?,
+            kv_history: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
+            log_format: self.log_format.unwrap_or_default(),
+            log_level: checked_level(self.log_level.unwrap_or_else(|| "info".to_owned()))?,
+        })
+    }
+}
+
+/// The first `SCHEDIA_…` name that is no setting, unless Kubernetes put it there for a Service named schedia-something.
+pub fn unknown_environment<'a>(
+    names: impl Iterator<Item = &'a str>,
+    known: impl Fn(&str) -> bool,
+) -> Option<&'a str> {
+    let service_link = |name: &str| {
+        ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| name.ends_with(end))
+            || name.contains("_SERVICE_PORT_")
+            || name
+                .rsplit_once("_PORT_")
+                .is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    names.filter(|name| name.starts_with("SCHEDIA_")).find(|name| !known(name) && !service_link(name))
+}
+
+fn start(
+    name: &str,
+    bootstrap: bool,
+    join: Option<String>,
+    peers: Option<String>,
+) -> Result<Start, ConfigError> {
+    match (bootstrap, join, peers) {
+        (false, None, None) => Ok(Start::Wait),
+        (true, None, None) => Ok(Start::Bootstrap),
+        (false, Some(url), None) => {
+            client_url("--join", &url)?;
+            Ok(Start::Join(url))
+        }
+        (bootstrap, None, Some(list)) => {
+            let nodes = peer_list(&list)?;
+            if !nodes.contains_key(name) {
+                return refuse(format_args!(
+                    "--peers must list this node too, and it does not name {name:?}: {list}"
+                ));
+            }
+            let first = nodes.keys().next().is_some_and(|first| first == name);
+            Ok(Start::Peers(Peers { nodes, marked: bootstrap, first }))
+        }
+        (_, Some(_), _) => {
+            refuse("--join excludes --bootstrap and --peers: a node joins a cluster or forms one")
+        }
+    }
+}
+
+fn peer_list(list: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut nodes = BTreeMap::new();
+    for item in list.split(',') {
+        let Some((name, address)) = item.split_once('=') else {
+            return refuse(format_args!("--peers is a list of NAME=HOST:PORT, this is not one: {item:?}"));
+        };
+        host_port("--peers", address)?;
+        if nodes.insert(checked_name(name.to_owned())?, address.to_owned()).is_some() {
+            return refuse(format_args!("--peers names a node twice: {name}"));
+        }
+    }
+    Ok(nodes)
+}
+
+fn timing(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<Timing, ConfigError> {
+    let heartbeat = within("--heartbeat-ms", heartbeat.unwrap_or(100), 10..=60_000)?;
+    let min = within("--election-min-ms", min.unwrap_or(300), 20..=600_000)?;
+    let max = within("--election-max-ms", max.unwrap_or(500), 20..=600_000)?;
+    if min < 2 * heartbeat {
+        return refuse(format_args!(
+            "--election-min-ms {min} must be at least twice --heartbeat-ms {heartbeat}: one lost heartbeat is no lost leader"
+        ));
+    }
+    if max <= min {
+        return refuse(format_args!("--election-max-ms {max} must be above --election-min-ms {min}"));
+    }
+    let [heartbeat, election_min, election_max] = [heartbeat, min, max].map(Duration::from_millis);
+    Ok(Timing { heartbeat, election_min, election_max })
+}
+
+fn within(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, ConfigError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    refuse(format_args!("{name} must be {}..={}, not {value}", range.start(), range.end()))
+}
+
+/// Names are used in DNS names, metrics and lists: one short, plain form.
+fn checked_name(name: String) -> Result<String, ConfigError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if (1..=253).contains(&name.len()) && name.chars().all(plain) {
+        return Ok(name);
+    }
+    refuse(format_args!("a node's name is 1 to 253 letters, digits, '-', '.' or '_', not {name:?}"))
+}
+
+fn checked_level(level: String) -> Result<String, ConfigError> {
+    match tracing_subscriber::EnvFilter::try_new(&level) {
+        Ok(_) => Ok(level),
+        Err(e) => refuse(format_args!("--log-level {level:?}: {e}")),
+    }
+}
+
+fn host_port(option: &str, text: &str) -> Result<(), ConfigError> {
+    let valid = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+    if valid {
+        Ok(())
+    } else {
+        refuse(format_args!("{option} takes HOST:PORT with a port above 0, not {text:?}"))
+    }
+}
+
+fn client_url(option: &str, text: &str) -> Result<(), ConfigError> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(()),
+        _ => refuse(format_args!("{option} takes a URL like http://host:8080, not {text:?}")),
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,149 @@
+//! Settings: what wins, what is refused and in which words.
+
+use super::*;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn flags(line: &str) -> Settings {
+    let words = std::iter::once("schedia").chain(line.split_whitespace());
+    Line::try_parse_from(words).expect("flags parse").settings
+}
+
+fn check(line: &str) -> Result<Config, ConfigError> {
+    flags(&format!("--name n1 {line}")).check()
+}
+
+fn refusal(line: &str) -> String {
+    check(line).expect_err("refused").to_string()
+}
+
+fn with_file(text: &str, line: &str) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("schedia.toml");
+    std::fs::write(&path, text).unwrap();
+    flags(&format!("--config {} {line}", path.display())).check()
+}
+
+#[test]
+fn defaults_listen_on_loopback_and_wait() {
+    let config = check("").unwrap();
+    assert_eq!(config.http, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.admin, "127.0.0.1:8081".parse().unwrap());
+    assert_eq!(config.peer, "127.0.0.1:7000".parse().unwrap());
+    assert_eq!(config.start, Start::Wait);
+    assert_eq!(config.timing.heartbeat, Duration::from_millis(100));
+    assert_eq!((config.cache_bytes, config.overlay_bytes), (64 << 20, 128 << 20));
+    assert_eq!(config.kv_history, Some(Duration::from_secs(3600)));
+}
+
+#[test]
+fn the_file_fills_in_what_the_flags_leave_open() {
+    let file = "name = 'from-file'\ncache-mib = 7\nhttp = '[::]:80'\nbootstrap = true\nlog-format = 'json'\n";
+    let config = with_file(file, "--cache-mib 9").unwrap();
+    assert_eq!(config.name, "from-file");
+    assert_eq!(config.cache_bytes, 9 << 20, "the flag wins over the file");
+    assert_eq!(config.http, "[::]:80".parse().unwrap());
+    assert_eq!((config.start, config.log_format), (Start::Bootstrap, LogFormat::Json));
+}
+
+#[test]
+fn a_flag_can_take_back_what_the_file_says() {
+    let config = with_file("name = 'n1'\nbootstrap = true\n", "--bootstrap=false").unwrap();
+    assert_eq!(config.start, Start::Wait);
+}
+
+#[test]
+fn an_unknown_setting_in_the_file_is_named() {
+    let error = with_file("cache-mib = 7\nelecton-min-ms = 5\n", "").unwrap_err().to_string();
+    assert!(error.contains("electon-min-ms") && error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn a_wrong_type_in_the_file_is_named() {
+    let error = with_file("cache-mib = 'much'\n", "").unwrap_err().to_string();
+    assert!(error.contains("cache-mib") && error.contains("much"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = refusal("--config /nowhere/schedia.toml");
+    assert!(error.starts_with("--config /nowhere/schedia.toml: No such file"), "{error}");
+}
+
+#[test]
+fn an_unknown_variable_is_found_but_not_those_of_a_service() {
+    let known = |name: &str| name == "SCHEDIA_NAME";
+    let find = |names: &[&'static str]| unknown_environment(names.iter().copied(), known);
+    assert_eq!(find(&["PATH", "SCHEDIA_NAME", "SCHEDIA_NMAE"]), Some("SCHEDIA_NMAE"));
+    let links = [
+        "SCHEDIA_SERVICE_HOST",
+        "SCHEDIA_PEER_SERVICE_PORT",
+        "SCHEDIA_SERVICE_PORT_HTTP",
+        "SCHEDIA_PORT",
+        "SCHEDIA_PORT_8080_TCP",
+        "SCHEDIA_PORT_8080_TCP_ADDR",
+    ];
+    assert_eq!(find(&links), None);
+}
+
+#[test]
+fn timings_that_would_elect_for_nothing_are_refused() {
+    assert_eq!(
+        refusal("--heartbeat-ms 200"),
+        "--election-min-ms 300 must be at least twice --heartbeat-ms 200: one lost heartbeat is no lost leader"
+    );
+    assert_eq!(refusal("--election-min-ms 500"), "--election-max-ms 500 must be above --election-min-ms 500");
+    assert_eq!(refusal("--heartbeat-ms 0"), "--heartbeat-ms must be 10..=60000, not 0");
+    assert!(check("--heartbeat-ms 50 --election-min-ms 150 --election-max-ms 250").is_ok());
+}
+
+#[test]
+fn sizes_out_of_range_are_refused() {
+    assert_eq!(refusal("--cache-mib 0"), "--cache-mib must be 1..=1048576, not 0");
+    assert_eq!(refusal("--overlay-mib 1"), "--overlay-mib must be 8..=65536, not 1");
+    assert_eq!(check("--kv-history-minutes 0").unwrap().kv_history, None);
+}
+
+#[test]
+fn a_node_that_will_be_a_member_must_say_its_address() {
+    let error = refusal("--bootstrap --peer 0.0.0.0:7000");
+    assert!(error.contains("--advertise-peer"), "{error}");
+    assert!(check("--peer [::]:7000").is_ok(), "an unassigned node is told its address");
+    assert!(check("--bootstrap --peer [::]:7000 --advertise-peer n1.example:7000").is_ok());
+    let wrong = refusal("--advertise-peer n1.example");
+    assert_eq!(wrong, "--advertise-peer takes HOST:PORT with a port above 0, not \"n1.example\"");
+}
+
+#[test]
+fn peers_must_list_this_node_and_no_name_twice() {
+    let Start::Peers(peers) = check("--peers n1=a:1,n2=b:2,n3=c:3").unwrap().start else { panic!() };
+    assert_eq!((peers.nodes.len(), peers.marked, peers.first), (3, false, true));
+    let Start::Peers(peers) = check("--peers n0=a:1,n1=b:2 --bootstrap").unwrap().start else { panic!() };
+    assert_eq!((peers.marked, peers.first), (true, false));
+    assert_eq!(
+        refusal("--peers n2=b:2"),
+        "--peers must list this node too, and it does not name \"n1\": n2=b:2"
+    );
+    assert_eq!(refusal("--peers n1=a:1,n1=b:2"), "--peers names a node twice: n1");
+    assert_eq!(refusal("--peers n1"), "--peers is a list of NAME=HOST:PORT, this is not one: \"n1\"");
+}
+
+#[test]
+fn joining_and_forming_exclude_each_other() {
+    let words = "--join excludes --bootstrap and --peers: a node joins a cluster or forms one";
+    assert_eq!(refusal("--join http://h:8080 --bootstrap"), words);
+    assert_eq!(refusal("--join http://h:8080 --peers n1=a:1"), words);
+    assert_eq!(refusal("--join h:8080"), "--join takes a URL like http://host:8080, not \"h:8080\"");
+}
+
+#[test]
+fn names_and_levels_are_plain() {
+    let error = flags("--name n/1").check().unwrap_err().to_string();
+    assert_eq!(error, "a node's name is 1 to 253 letters, digits, '-', '.' or '_', not \"n/1\"");
+    assert!(refusal("--log-level info,,=x").starts_with("--log-level"));
+}

@@ -1,0 +1,194 @@
+//! One table from everything that can go wrong to what a client is told: status, code, message.
+//!
+//! Invariants:
+//! * No caller's mistake is a 5xx, and no failure is a 2xx.
+//! * `unavailable` and its kin (503) mean certainly not applied; `outcome_unknown` (504) is the only doubt about a write.
+
+use crate::shards::{MembershipError, ShardError};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use schedia_api::{ErrorBody, ErrorInfo};
+use schedia_apps::{Refusal, cluster, kv};
+
+/// The modification revision of a key, beside a failed precondition too.
+pub(super) const MOD_REVISION: HeaderName = HeaderName::from_static("x-schedia-mod-revision");
+
+/// An error as a client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorError {
+    status: StatusCode,
+    info: ErrorInfo,
+}
+
+/// What a client does best when told to come back: an election takes about this long.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+impl DoorError {
+    /// An error with this status, code and message.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> DoorError {
+        let info = ErrorInfo { code: code.to_owned(), message: message.into(), leader: None, current: None };
+        DoorError { status, info }
+    }
+
+    /// The caller's mistake: 400.
+    pub fn bad_request(message: impl Into<String>) -> DoorError {
+        DoorError::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// The caller collides with the state of things: 409.
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> DoorError {
+        DoorError::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// Certainly not applied, try again: 503.
+    pub fn unavailable(message: impl Into<String>) -> DoorError {
+        DoorError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// The same with the number that settles the matter.
+    pub fn with_current(mut self, current: u64) -> DoorError {
+        self.info.current = Some(current);
+        self
+    }
+
+    /// The same with the leader's client URL, where it helps: the leader would do what this node does not.
+    pub fn with_leader(mut self, leader: Option<String>) -> DoorError {
+        if matches!(self.status, StatusCode::MISDIRECTED_REQUEST | StatusCode::SERVICE_UNAVAILABLE) {
+            self.info.leader = leader;
+        }
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The words for people.
+    pub fn message(&self) -> &str {
+        &self.info.message
+    }
+
+    /// The code for programs.
+    pub fn code(&self) -> &str {
+        &self.info.code
+    }
+}
+
+impl IntoResponse for DoorError {
+    fn into_response(self) -> Response {
+        let DoorError { status, info } = self;
+        let retry = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        let current = info.current.filter(|_| status == StatusCode::PRECONDITION_FAILED);
+        let body = serde_json::to_vec(&ErrorBody { error: info }).expect("texts and numbers");
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if retry {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if let Some(current) = current {
+            headers.insert(MOD_REVISION, current.into());
+        }
+        response
+    }
+}
+
+impl From<ShardError> for DoorError {
+    fn from(error: ShardError) -> DoorError {
+        use StatusCode as S;
+        let message = error.to_string();
+        let (status, code) = match error {
+            ShardError::Refused(refusal) => return refusal.into(),
+            ShardError::Unavailable { .. } => (S::SERVICE_UNAVAILABLE, "unavailable"),
+            ShardError::NoLeader => (S::SERVICE_UNAVAILABLE, "no_leader"),
+            ShardError::NotLeader { .. } => (S::MISDIRECTED_REQUEST, "not_leader"),
+            ShardError::OutcomeUnknown { .. } => (S::GATEWAY_TIMEOUT, "outcome_unknown"),
+            ShardError::Busy => (S::TOO_MANY_REQUESTS, "busy"),
+            ShardError::NotRecovered => (S::SERVICE_UNAVAILABLE, "not_recovered"),
+            ShardError::Stopped { .. } => (S::SERVICE_UNAVAILABLE, "stopped"),
+            ShardError::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too_large"),
+            ShardError::DiskLow => (S::INSUFFICIENT_STORAGE, "disk_low"),
+        };
+        DoorError::new(status, code, message)
+    }
+}
+
+impl From<Refusal> for DoorError {
+    fn from(refusal: Refusal) -> DoorError {
+        match refusal {
+            Refusal::Kv(refusal) => refusal.into(),
+            Refusal::Cluster(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<kv::Refusal> for DoorError {
+    fn from(refusal: kv::Refusal) -> DoorError {
+        use StatusCode as S;
+        let message = refusal.to_string();
+        let (status, code, current) = match refusal {
+            kv::Refusal::KeyNotFound => (S::NOT_FOUND, "key_not_found", None),
+            kv::Refusal::ModRevisionDiffers { current } => {
+                (S::PRECONDITION_FAILED, "mod_revision_differs", Some(current))
+            }
+            kv::Refusal::Compacted { compacted } => (S::GONE, "compacted", Some(compacted)),
+            kv::Refusal::FutureRevision { current } => (S::BAD_REQUEST, "future_revision", Some(current)),
+            kv::Refusal::KeyLength { bytes: 0 } => (S::BAD_REQUEST, "bad_request", None),
+            kv::Refusal::KeyLength { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", None),
+            kv::Refusal::ValueTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", None),
+        };
+        let error = DoorError::new(status, code, message);
+        match current {
+            Some(current) => error.with_current(current),
+            None => error,
+        }
+    }
+}
+
+impl From<cluster::Refusal> for DoorError {
+    fn from(refusal: cluster::Refusal) -> DoorError {
+        use StatusCode as S;
+        let message = refusal.to_string();
+        match refusal {
+            cluster::Refusal::Stale { current } => {
+                DoorError::conflict("stale", message).with_current(current)
+            }
+            cluster::Refusal::ChangeInProgress { current } => {
+                DoorError::conflict("change_in_progress", message).with_current(current)
+            }
+            cluster::Refusal::NotInitialized => {
+                DoorError::new(S::SERVICE_UNAVAILABLE, "not_initialized", message)
+            }
+            cluster::Refusal::AlreadyInitialized { .. } => {
+                DoorError::conflict("already_initialized", message)
+            }
+            cluster::Refusal::UnknownMember { .. } => DoorError::new(S::NOT_FOUND, "unknown_member", message),
+            cluster::Refusal::Removed { .. } => DoorError::new(S::GONE, "removed", message),
+            cluster::Refusal::OtherMember { .. } => DoorError::conflict("other_member", message),
+            cluster::Refusal::IdNotGiven { .. } => DoorError::conflict("id_not_given", message),
+            cluster::Refusal::StillVotes { .. } => DoorError::conflict("still_votes", message),
+            cluster::Refusal::Invalid { .. } => DoorError::bad_request(message),
+        }
+    }
+}
+
+impl From<MembershipError> for DoorError {
+    fn from(error: MembershipError) -> DoorError {
+        let message = error.to_string();
+        match error {
+            MembershipError::Stale => DoorError::conflict("stale", message),
+            MembershipError::InProgress | MembershipError::JointOpen => {
+                DoorError::conflict("change_in_progress", message)
+            }
+            MembershipError::NotMember(_) => DoorError::new(StatusCode::NOT_FOUND, "unknown_member", message),
+            MembershipError::Impossible(_) => DoorError::bad_request(message),
+            MembershipError::Shard(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+//! The table itself, golden: an error's status, code and message are part of the interface.
+
+use super::*;
+use schedia_apps::NodeId;
+
+#[test]
+fn every_error_has_its_status_code_and_words() {
+    let shard: Vec<ShardError> = vec![
+        ShardError::Unavailable { reason: "the leader did not take it".into() },
+        ShardError::NoLeader,
+        ShardError::NotLeader { leader: Some(NodeId(2)) },
+        ShardError::OutcomeUnknown { reason: "the deadline passed".into() },
+        ShardError::Busy,
+        ShardError::NotRecovered,
+        ShardError::Stopped { reason: "/data/log: sync failed".into() },
+        ShardError::TooLarge { bytes: 3, bytes_max: 2 },
+        ShardError::DiskLow,
+    ];
+    let kv: Vec<kv::Refusal> = vec![
+        kv::Refusal::KeyNotFound,
+        kv::Refusal::ModRevisionDiffers { current: 7 },
+        kv::Refusal::Compacted { compacted: 5 },
+        kv::Refusal::FutureRevision { current: 9 },
+        kv::Refusal::KeyLength { bytes: 0 },
+        kv::Refusal::KeyLength { bytes: 4097 },
+        kv::Refusal::ValueTooLarge { bytes: 1572865 },
+    ];
+    let id = NodeId(4);
+    let cluster: Vec<cluster::Refusal> = vec![
+        cluster::Refusal::Stale { current: 3 },
+        cluster::Refusal::ChangeInProgress { current: 3 },
+        cluster::Refusal::NotInitialized,
+        cluster::Refusal::AlreadyInitialized { difference: "name".into() },
+        cluster::Refusal::UnknownMember { id },
+        cluster::Refusal::Removed { id, index: 12 },
+        cluster::Refusal::OtherMember { id, difference: "name".into() },
+        cluster::Refusal::IdNotGiven { id },
+        cluster::Refusal::StillVotes { id },
+        cluster::Refusal::Invalid { reason: "no voters".into() },
+    ];
+    let membership = vec![
+        MembershipError::Stale,
+        MembershipError::InProgress,
+        MembershipError::JointOpen,
+        MembershipError::NotMember(id),
+        MembershipError::Impossible("no voters".into()),
+        MembershipError::Shard(ShardError::NoLeader),
+    ];
+    let errors = (shard.into_iter().map(DoorError::from))
+        .chain(kv.into_iter().map(|e| ShardError::Refused(e.into()).into()))
+        .chain(cluster.into_iter().map(|e| ShardError::Refused(e.into()).into()))
+        .chain(membership.into_iter().map(DoorError::from));
+    let line = |e: DoorError| {
+        let current = e.info.current.map_or(String::new(), |n| format!(" current={n}"));
+        format!("{} {}{current}: {}\n", e.status.as_u16(), e.info.code, e.info.message)
+    };
+    let table: String = errors.map(line).collect();
+    let golden = include_str!("error_table.txt");
+    assert_eq!(table, golden, "the table changed:\n{table}");
+}
+
+#[test]
+fn a_client_is_told_when_to_come_back_and_where() {
+    let busy = DoorError::from(ShardError::Busy).with_leader(Some("http://n1:8080".into()));
+    assert_eq!(busy.info.leader, None, "the leader is as busy");
+    assert_eq!(busy.into_response().headers()[RETRY_AFTER], "1");
+    let elsewhere =
+        DoorError::from(ShardError::NotLeader { leader: None }).with_leader(Some("http://n1:8080".into()));
+    assert_eq!(elsewhere.info.leader.as_deref(), Some("http://n1:8080"));
+    let unknown = DoorError::from(ShardError::OutcomeUnknown { reason: "x".into() }).into_response();
+    assert!(!unknown.headers().contains_key(RETRY_AFTER), "nobody may blindly repeat this");
+}
+
+#[test]
+fn a_failed_precondition_shows_the_current_revision_in_a_header() {
+    let response = DoorError::from(kv::Refusal::ModRevisionDiffers { current: 7 }).into_response();
+    assert_eq!(response.status(), 412);
+    assert_eq!(response.headers()[MOD_REVISION], "7");
+}

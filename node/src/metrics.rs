@@ -1,0 +1,336 @@
+//! What a node counts: every name begins with `schedia_`, and what belongs to a shard carries its number.
+//!
+//! Each layer is handed its own small set of counters ([`ShardMetrics`], [`LogMetrics`], [`PeerMetrics`], [`HttpMetrics`]) and only
+//! ever adds to them; positions, lag and leadership are read from the shards' status when somebody scrapes.
+//!
+//! Invariant: a label never holds anything a client sends.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use schedia_api::{DiskStatus, ShardStatus};
+use schedia_apps::{NodeId, ShardId};
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything one node counts.
+pub struct Metrics {
+    registry: Registry,
+    /// The log's writer thread.
+    pub log: LogMetrics,
+    /// The connections between members.
+    pub peer: PeerMetrics,
+    /// The client port.
+    pub http: HttpMetrics,
+    outcomes: Family<OutcomeLabels, Counter>,
+    reads: Family<ShardLabel, Counter>,
+    applied: Family<ShardLabel, Counter>,
+    in_flight_bytes: Family<ShardLabel, Gauge>,
+    propose_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
+    read_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
+    apply_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
+    snapshots: Family<SnapshotLabels, Counter>,
+    scraped: Scraped,
+}
+
+/// What one shard counts. Cheap to clone: clones count together.
+#[derive(Clone, Debug)]
+pub struct ShardMetrics {
+    /// How commands proposed through this node ended.
+    pub outcomes: Outcomes,
+    /// Queries answered by this node.
+    pub reads: Counter,
+    /// Commands applied here.
+    pub applied: Counter,
+    /// Bytes of proposals that wait for their reply.
+    pub in_flight_bytes: Gauge,
+    /// From taking a command to having its reply.
+    pub propose_seconds: Histogram,
+    /// From taking a query to having its reply.
+    pub read_seconds: Histogram,
+    /// Applying one batch of entries.
+    pub apply_seconds: Histogram,
+    /// Snapshots streamed to others.
+    pub snapshots_sent: Counter,
+    /// Snapshots received and installed.
+    pub snapshots_installed: Counter,
+}
+
+/// How proposals ended: every one is counted once.
+#[derive(Clone, Debug)]
+pub struct Outcomes {
+    /// Applied.
+    pub done: Counter,
+    /// Applied, and the application said no.
+    pub refused: Counter,
+    /// Certainly not applied.
+    pub unavailable: Counter,
+    /// Certainly not applied: too much in flight, or the disk nearly full.
+    pub busy: Counter,
+    /// Nobody knows.
+    pub unknown: Counter,
+}
+
+/// What the log's writer counts.
+#[derive(Clone, Debug)]
+pub struct LogMetrics {
+    /// Making one group of changes durable.
+    pub sync_seconds: Histogram,
+    /// Entries made durable by one sync.
+    pub sync_entries: Histogram,
+    /// Bytes of entries appended.
+    pub appended_bytes: Counter,
+}
+
+/// What the connections between members count.
+#[derive(Clone, Debug, Default)]
+pub struct PeerMetrics {
+    /// Frames for another cluster or another node.
+    pub frames_refused: Counter,
+    /// Bytes sent to other members.
+    pub sent_bytes: Counter,
+    /// Bytes received from other members.
+    pub received_bytes: Counter,
+}
+
+/// What the client port counts.
+#[derive(Clone, Debug, Default)]
+pub struct HttpMetrics {
+    /// Requests answered, by the first digit of the status: index 1 counts 2xx.
+    classes: Family<ClassLabel, Counter>,
+    /// Requests under way.
+    pub in_flight: Gauge,
+}
+
+/// What is read at a scrape.
+#[derive(Default)]
+struct Scraped {
+    leading: Family<ShardLabel, Gauge>,
+    term: Family<ShardLabel, Gauge>,
+    last_index: Family<ShardLabel, Gauge>,
+    committed_index: Family<ShardLabel, Gauge>,
+    applied_index: Family<ShardLabel, Gauge>,
+    lag: Family<FollowerLabels, Gauge>,
+    disk_free_bytes: Gauge,
+    disk_total_bytes: Gauge,
+    ready: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ShardLabel {
+    shard: u32,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    shard: u32,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[allow(non_camel_case_types)] // the variants are the labels' values
+enum Outcome {
+    done,
+    refused,
+    unavailable,
+    busy,
+    unknown,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SnapshotLabels {
+    shard: u32,
+    direction: Direction,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[allow(non_camel_case_types)] // the variants are the labels' values
+enum Direction {
+    sent,
+    installed,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FollowerLabels {
+    shard: u32,
+    node: u64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClassLabel {
+    class: &'static str,
+}
+
+/// 100 µs to 26 s: from a read in memory to a request that times out.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 19))
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new() -> Metrics {
+        let log = LogMetrics {
+            sync_seconds: seconds(),
+            sync_entries: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            appended_bytes: Counter::default(),
+        };
+        let metrics = Metrics {
+            registry: Registry::with_prefix("schedia"),
+            log,
+            peer: PeerMetrics::default(),
+            http: HttpMetrics::default(),
+            outcomes: Family::default(),
+            reads: Family::default(),
+            applied: Family::default(),
+            in_flight_bytes: Family::default(),
+            propose_seconds: Family::new_with_constructor(seconds),
+            read_seconds: Family::new_with_constructor(seconds),
+            apply_seconds: Family::new_with_constructor(seconds),
+            snapshots: Family::default(),
+            scraped: Scraped::default(),
+        };
+        metrics.registered()
+    }
+
+    #[rustfmt::skip] // a table: one metric a line
+    fn registered(mut self) -> Metrics {
+        let r = &mut self.registry;
+        r.register("proposals", "Commands proposed through this node, by how they ended", self.outcomes.clone());
+        r.register("reads", "Queries answered by this node", self.reads.clone());
+        r.register("commands_applied", "Commands applied by this node", self.applied.clone());
+        r.register("in_flight_bytes", "Bytes of proposals that wait for their reply", self.in_flight_bytes.clone());
+        r.register("propose_seconds", "From taking a command to having its reply", self.propose_seconds.clone());
+        r.register("read_seconds", "From taking a query to having its reply", self.read_seconds.clone());
+        r.register("apply_seconds", "Applying one batch of entries", self.apply_seconds.clone());
+        r.register("snapshots", "Snapshots sent to others, or received and installed", self.snapshots.clone());
+        r.register("log_sync_seconds", "Making one group of changes of the log durable", self.log.sync_seconds.clone());
+        r.register("log_sync_entries", "Entries made durable by one sync", self.log.sync_entries.clone());
+        r.register("log_appended_bytes", "Bytes of entries appended to the log", self.log.appended_bytes.clone());
+        r.register("peer_frames_refused", "Frames for another cluster or node", self.peer.frames_refused.clone());
+        r.register("peer_sent_bytes", "Bytes sent to other members", self.peer.sent_bytes.clone());
+        r.register("peer_received_bytes", "Bytes received from other members", self.peer.received_bytes.clone());
+        r.register("http_requests", "Requests answered on the client port", self.http.classes.clone());
+        r.register("http_in_flight", "Requests under way on the client port", self.http.in_flight.clone());
+        let s = &self.scraped;
+        r.register("leading", "1 where this node leads the shard", s.leading.clone());
+        r.register("term", "The shard's term", s.term.clone());
+        r.register("last_index", "Index of the last entry in this node's log", s.last_index.clone());
+        r.register("committed_index", "Index of the last entry known to be committed", s.committed_index.clone());
+        r.register("applied_index", "Index of the last entry applied here", s.applied_index.clone());
+        r.register("lag_entries", "On the leader: entries a member is behind", s.lag.clone());
+        r.register("disk_free_bytes", "Bytes left on the disk of the data directory", s.disk_free_bytes.clone());
+        r.register("disk_total_bytes", "Size of the disk of the data directory", s.disk_total_bytes.clone());
+        r.register("ready", "1 when /readyz answers 200", s.ready.clone());
+        self
+    }
+
+    /// The counters of one shard.
+    pub fn shard(&self, id: ShardId) -> ShardMetrics {
+        let shard = id.0;
+        let label = ShardLabel { shard };
+        let outcome = |outcome| self.outcomes.get_or_create_owned(&OutcomeLabels { shard, outcome });
+        let snapshots = |direction| self.snapshots.get_or_create_owned(&SnapshotLabels { shard, direction });
+        ShardMetrics {
+            outcomes: Outcomes {
+                done: outcome(Outcome::done),
+                refused: outcome(Outcome::refused),
+                unavailable: outcome(Outcome::unavailable),
+                busy: outcome(Outcome::busy),
+                unknown: outcome(Outcome::unknown),
+            },
+            reads: self.reads.get_or_create_owned(&label),
+            applied: self.applied.get_or_create_owned(&label),
+            in_flight_bytes: self.in_flight_bytes.get_or_create_owned(&label),
+            propose_seconds: self.propose_seconds.get_or_create_owned(&label),
+            read_seconds: self.read_seconds.get_or_create_owned(&label),
+            apply_seconds: self.apply_seconds.get_or_create_owned(&label),
+            snapshots_sent: snapshots(Direction::sent),
+            snapshots_installed: snapshots(Direction::installed),
+        }
+    }
+
+    /// Everything as OpenMetrics text, with the shards as they are now.
+    pub fn encode(
+        &self,
+        node: Option<NodeId>,
+        shards: &[ShardStatus],
+        disk: &DiskStatus,
+        ready: bool,
+    ) -> String {
+        self.scraped.set(node, shards, disk, ready);
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl HttpMetrics {
+    /// Counts an answer by the class of its status.
+    pub fn answered(&self, status: u16) {
+        let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100).clamp(1, 5) - 1];
+        self.classes.get_or_create(&ClassLabel { class }).inc();
+    }
+}
+
+impl Scraped {
+    fn set(&self, node: Option<NodeId>, shards: &[ShardStatus], disk: &DiskStatus, ready: bool) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        // A member that left, or a leader that was deposed, must not leave its last figures behind.
+        self.lag.clear();
+        for status in shards {
+            let label = ShardLabel { shard: status.shard.0 };
+            let index = |at: Option<schedia_api::LogId>| number(at.map_or(0, |at| at.index));
+            let leading = node.is_some() && status.leader == node;
+            self.leading.get_or_create(&label).set(leading.into());
+            self.term.get_or_create(&label).set(number(status.term));
+            self.last_index.get_or_create(&label).set(index(status.last));
+            self.committed_index.get_or_create(&label).set(index(status.committed));
+            self.applied_index.get_or_create(&label).set(index(status.applied));
+            for (follower, lag) in &status.lag {
+                let labels = FollowerLabels { shard: status.shard.0, node: follower.0 };
+                self.lag.get_or_create(&labels).set(number(*lag));
+            }
+        }
+        self.disk_free_bytes.set(number(disk.free_bytes));
+        self.disk_total_bytes.set(number(disk.total_bytes));
+        self.ready.set(ready.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_names_shard_and_outcome() {
+        let metrics = Metrics::new();
+        let shard = metrics.shard(ShardId(0));
+        shard.outcomes.done.inc();
+        metrics.shard(ShardId(0)).outcomes.done.inc();
+        shard.apply_seconds.observe(0.001);
+        metrics.http.answered(404);
+        let text = metrics.encode(None, &[], &DiskStatus { total_bytes: 10, free_bytes: 4 }, true);
+        for line in [
+            "schedia_proposals_total{shard=\"0\",outcome=\"done\"} 2",
+            "schedia_proposals_total{shard=\"0\",outcome=\"unknown\"} 0",
+            "schedia_apply_seconds_count{shard=\"0\"} 1",
+            "schedia_http_requests_total{class=\"4xx\"} 1",
+            "schedia_disk_free_bytes 4",
+            "schedia_ready 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
