@@ -1,6 +1,7 @@
 //! node
 pub mod config;
 pub mod doors;
+pub mod join;
 pub mod listen;
 pub mod metrics;
 pub mod peer;

@@ -11,6 +11,7 @@
 //! Not here: openraft's types (`crate::raft`), who may ask (doors), what membership should be (`membership`).
 
 mod error;
+mod membership;
 mod shard;
 
 pub use error::{MembershipError, ShardError};
