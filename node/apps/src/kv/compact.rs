@@ -31,7 +31,8 @@ impl Kv {
     /// The newest revision that may be compacted while all that was readable `keep_ms` ago stays so, and at least
     /// `keep_revisions` of the newest revisions.
     ///
-    /// The minute of `now_ms - keep_ms` counts as kept from its beginning, so up to a minute more is kept.
+    /// Known to the minute: what was written in the newest minute before that time is kept too, unless nothing was
+    /// written since.
     pub(super) fn compactable(
         &self,
         now_ms: u64,
@@ -40,10 +41,13 @@ impl Kv {
         tables: &dyn Tables,
     ) -> Result<Option<u64>, Stop> {
         let horizon = now_ms.saturating_sub(keep_ms) / 60_000;
-        let Some((_, first)) = rows::minutes(tables, horizon, true).next().transpose()? else {
-            return Ok(None);
+        let by_time = match self.state.minute {
+            Some(newest) if newest < horizon => self.state.revision,
+            _ => match rows::minutes(tables, horizon, true).next().transpose()? {
+                Some((_, first)) => first.saturating_sub(1),
+                None => return Ok(None),
+            },
         };
-        let by_time = first.saturating_sub(1);
         let by_count = self.state.revision.saturating_sub(keep_revisions);
         let revision = by_time.min(by_count);
         // Revision 1 is the empty store: giving it up would free nothing.

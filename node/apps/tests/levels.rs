@@ -1,0 +1,112 @@
+//! Commands as they stand in logs: the bytes of every level decode for ever, and apply to the same digest.
+
+#![allow(clippy::unwrap_used)] // a panic here is the message of a failed test
+
+use bytes::Bytes;
+use schedia_apps::cluster::Command::{
+    AddLearner, Initialize, RaiseLevel, RemoveMember, SetVoters, Settle, UpdateMember,
+};
+use schedia_apps::cluster::{Member, Record};
+use schedia_apps::tables::MemoryTables;
+use schedia_apps::{App, Applications, At, Command, Epoch, Level, NodeId, StoreId, kv};
+
+/// One of each command, in an order in which all succeed.
+fn level_1() -> Vec<Command> {
+    let id = |text: &str| -> StoreId { text.parse().unwrap() };
+    let member = |n: u64, http_url: Option<&str>| Member {
+        id: NodeId(n),
+        name: format!("n{n}"),
+        address: format!("n{n}:7000"),
+        http_url: http_url.map(str::to_owned),
+        store_id: Some(id(&format!("s{n}"))),
+    };
+    let record = Record {
+        generation: 1,
+        members: [(NodeId(1), member(1, None))].into(),
+        voters: [NodeId(1)].into(),
+        settled: true,
+        shards: 1,
+        level: Level(1),
+        epoch: Epoch(0),
+        managed_by: Some("operator".to_owned()),
+    };
+    let put = kv::Put { key: Bytes::from("key"), value: Bytes::from("value"), if_mod_revision: Some(0) };
+    vec![
+        Command::Cluster(Initialize(record)),
+        Command::Cluster(AddLearner { member: member(7, None), expected: 1 }),
+        Command::Cluster(Settle { generation: 2 }),
+        Command::Cluster(SetVoters { voters: [NodeId(1), NodeId(7)].into(), expected: 2 }),
+        Command::Cluster(Settle { generation: 3 }),
+        Command::Cluster(UpdateMember { member: member(7, Some("http://n7:8080")), expected: 3 }),
+        Command::Cluster(Settle { generation: 4 }),
+        Command::Cluster(SetVoters { voters: [NodeId(1)].into(), expected: 4 }),
+        Command::Cluster(Settle { generation: 5 }),
+        Command::Cluster(RemoveMember { id: NodeId(7), expected: 5 }),
+        Command::Cluster(Settle { generation: 6 }),
+        Command::Cluster(RaiseLevel { level: Level(1), expected: 6 }),
+        Command::Kv(kv::Command::Put(put)),
+        Command::Kv(kv::Command::Delete(kv::Delete { key: Bytes::from("key"), if_mod_revision: None })),
+        Command::Kv(kv::Command::Compact { revision: 2 }),
+    ]
+}
+
+/// What a release of level 1 wrote. Never edited: a difference means that old logs can no longer be read.
+const GOLDEN: [&str; 15] = [
+    "000001010101026e31076e313a37303030000102733101010101010001086f70657261746f72",
+    "000107026e37076e373a37303030000102733701",
+    "000302",
+    "000202010702",
+    "000303",
+    "000507026e37076e373a37303030010e687474703a2f2f6e373a383038300102733703",
+    "000304",
+    "0002010104",
+    "000305",
+    "00040705",
+    "000306",
+    "00060106",
+    "0100036b65790576616c75650100",
+    "0101036b657900",
+    "010202",
+];
+/// The digest they apply to.
+const DIGEST: &str = "db298a83ee243a290d389ee7225b0e1108e6d1fa7f75b8e44d97de8a6d093f0a";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = |i| u8::from_str_radix(&text[i..i + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+#[test]
+fn commands_of_level_1_are_written_as_they_always_were() {
+    let found: Vec<String> = level_1().iter().map(|command| hex(&command.encode())).collect();
+    assert_eq!(found, GOLDEN, "append variants instead of changing them, and raise the level");
+}
+
+#[test]
+fn golden_commands_of_level_1_apply_to_the_same_digest() {
+    let mut tables = MemoryTables::default();
+    let mut apps = Applications::open(&tables).unwrap();
+    for (n, golden) in GOLDEN.iter().enumerate() {
+        let command = Command::decode(Level(1), &unhex(golden)).unwrap();
+        let at = At { index: 10 + n as u64, time_ms: 60_000 * n as u64, ..At::default() };
+        apps.apply(at, command, &mut tables).unwrap_or_else(|stop| panic!("command {n}: {stop}"));
+    }
+    assert_eq!(Applications::digest(&tables).unwrap().to_string(), DIGEST);
+}
+
+#[test]
+fn what_is_no_command_of_its_level_is_refused_in_words() {
+    let bytes = Command::Kv(kv::Command::Compact { revision: 2 }).encode();
+    let refusal = |level, bytes: &[u8]| Command::decode(level, bytes).unwrap_err().to_string();
+    assert_eq!(refusal(Level(2), &bytes), "no command of level 2: this release knows levels 1 to 1");
+    assert_eq!(
+        refusal(Level(1), &[&bytes[..], &[0]].concat()),
+        "no command of level 1: 1 bytes behind its end"
+    );
+    assert!(refusal(Level(1), &bytes[..2]).starts_with("no command of level 1: "));
+    assert!(refusal(Level(1), &[9]).starts_with("no command of level 1: "));
+}

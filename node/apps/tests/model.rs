@@ -1,0 +1,345 @@
+//! The applications against plain models: whatever is done, in whatever order.
+
+#![allow(clippy::unwrap_used)] // a panic here is the message of a failed test
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use schedia_apps::kv::{self, Continuation, Detail, KeyRange, List};
+use schedia_apps::tables::{Delta, MemoryTables, Range, Row, Table, Tables};
+use schedia_apps::{App, Applications, At, Command, Query, Refusal, Reply, Stop};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// The store as nobody would build it: a whole map for each revision.
+struct Model {
+    revisions: BTreeMap<u64, BTreeMap<Bytes, kv::KeyValue>>,
+    compacted: Option<u64>,
+}
+
+impl Model {
+    fn new() -> Model {
+        Model { revisions: [(1, BTreeMap::new())].into(), compacted: None }
+    }
+
+    fn current(&self) -> u64 {
+        *self.revisions.keys().next_back().unwrap()
+    }
+
+    fn at(&self, revision: u64) -> Result<&BTreeMap<Bytes, kv::KeyValue>, kv::Refusal> {
+        let current = self.current();
+        match self.compacted {
+            _ if revision > current => Err(kv::Refusal::FutureRevision { current }),
+            Some(compacted) if revision < compacted => Err(kv::Refusal::Compacted { compacted }),
+            _ => Ok(&self.revisions[&revision]),
+        }
+    }
+
+    fn apply(&mut self, command: &kv::Command) -> Result<kv::Reply, kv::Refusal> {
+        let current = self.current();
+        let mut keys = self.revisions[&current].clone();
+        let expect = |key: &Bytes, expected: &Option<u64>| {
+            let current = keys.get(key).map_or(0, |found| found.mod_revision);
+            match expected {
+                Some(expected) if *expected != current => Err(kv::Refusal::ModRevisionDiffers { current }),
+                _ => Ok(()),
+            }
+        };
+        let revision = current + 1;
+        let reply = match command {
+            kv::Command::Put(kv::Put { key, value, if_mod_revision }) => {
+                expect(key, if_mod_revision)?;
+                let (create_revision, version) =
+                    keys.get(key).map_or((revision, 1), |old| (old.create_revision, old.version + 1));
+                let (key, value) = (key.clone(), value.clone());
+                let row = kv::KeyValue {
+                    key: key.clone(),
+                    value,
+                    create_revision,
+                    mod_revision: revision,
+                    version,
+                    lease: 0,
+                };
+                keys.insert(key, row);
+                kv::Reply::Put { revision, create_revision, version }
+            }
+            kv::Command::Delete(kv::Delete { key, if_mod_revision }) => {
+                expect(key, if_mod_revision)?;
+                keys.remove(key).ok_or(kv::Refusal::KeyNotFound)?;
+                kv::Reply::Deleted { revision }
+            }
+            kv::Command::Compact { revision } => {
+                if let Some(compacted) = self.compacted.filter(|compacted| revision <= compacted) {
+                    return Err(kv::Refusal::Compacted { compacted });
+                }
+                self.at(*revision.max(&1))?;
+                self.compacted = Some(*revision);
+                return Ok(kv::Reply::Compacted { revision: current });
+            }
+        };
+        self.revisions.insert(revision, keys);
+        Ok(reply)
+    }
+}
+
+/// Few keys, some a prefix of another, some with zeros.
+fn key() -> impl Strategy<Value = Bytes> {
+    let keys: [&'static [u8]; 8] = [b"a", b"a\0", b"a\0\0", b"a\0\xff", b"a/b", b"b", b"\0", b"\xff\xff"];
+    proptest::sample::select(keys.to_vec()).prop_map(Bytes::from_static)
+}
+
+fn precondition() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![4 => Just(None), 1 => (0u64..12).prop_map(Some)]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Command(kv::Command),
+    /// Removes one bounded batch of compacted rows.
+    Remove(usize),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (key(), any::<u8>(), precondition()).prop_map(|(key, value, if_mod_revision)| {
+            Step::Command(kv::Command::Put(kv::Put { key, value: vec![value].into(), if_mod_revision }))
+        }),
+        4 => (key(), precondition())
+            .prop_map(|(key, if_mod_revision)| Step::Command(kv::Command::Delete(kv::Delete { key, if_mod_revision }))),
+        1 => (0u64..40).prop_map(|revision| Step::Command(kv::Command::Compact { revision })),
+        2 => (1usize..5).prop_map(Step::Remove),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+fn refusal(stop: Stop) -> kv::Refusal {
+    match stop {
+        Stop::Refused(Refusal::Kv(refusal)) => refusal,
+        other => panic!("not refused by kv: {other}"),
+    }
+}
+
+fn kv_reply(reply: Reply) -> kv::Reply {
+    match reply {
+        Reply::Kv(reply) => reply,
+        Reply::Cluster(_) => panic!("not the reply of kv"),
+    }
+}
+
+fn remove(tables: &mut MemoryTables, examined_max: usize) {
+    let Some(removal) = kv::removable(tables, examined_max).unwrap() else { return };
+    for (table, key) in removal.rows {
+        tables.delete(table, &key);
+    }
+    let (table, key, value) = removal.progress;
+    tables.put(table, key, value);
+}
+
+/// All pages of a list.
+fn pages(
+    apps: &Applications,
+    tables: &MemoryTables,
+    mut list: List,
+) -> Result<(u64, Vec<kv::KeyValue>), kv::Refusal> {
+    let (mut count, mut rows) = (0, Vec::new());
+    loop {
+        let query = Query::Kv(kv::Query::List(list.clone()));
+        let kv::Reply::Page(page) = kv_reply(apps.query(At::default(), query, tables).map_err(refusal)?)
+        else {
+            panic!("a list is answered with a page");
+        };
+        assert!(list.limit == 0 || page.rows.len() <= list.limit as usize);
+        assert!(page.next.is_none() || page.count > 0, "an empty page in the middle of few keys");
+        count += page.count;
+        rows.extend(page.rows);
+        match page.next {
+            Some(next) => list.after = Some(next),
+            None => return Ok((count, rows)),
+        }
+    }
+}
+
+fn check_reads(
+    model: &Model,
+    apps: &Applications,
+    tables: &MemoryTables,
+    range: &KeyRange,
+    limit: u32,
+) -> Result<(), TestCaseError> {
+    for revision in 1..=model.current() + 1 {
+        let expected: Result<Vec<kv::KeyValue>, kv::Refusal> = model
+            .at(revision)
+            .map(|keys| keys.values().filter(|row| range.contains(&row.key)).cloned().collect());
+        let list =
+            |detail| List { range: range.clone(), revision: Some(revision), after: None, limit, detail };
+        let whole = pages(apps, tables, list(Detail::Whole)).map(|(_, rows)| rows);
+        prop_assert_eq!(&whole, &expected, "at revision {}", revision);
+        let counted = pages(apps, tables, list(Detail::CountOnly)).map(|(count, _)| count);
+        prop_assert_eq!(counted, expected.clone().map(|rows| rows.len() as u64));
+        let keys = pages(apps, tables, list(Detail::KeysOnly)).map(|(_, rows)| rows);
+        let strip = |row: kv::KeyValue| kv::KeyValue { value: Bytes::new(), ..row };
+        prop_assert_eq!(keys, expected.map(|rows| rows.into_iter().map(strip).collect::<Vec<_>>()));
+        for key in [&b"a"[..], b"a\0", b"a\0\0", b"b", b"c"] {
+            let key = Bytes::from_static(key);
+            let query = kv::Query::Get { key: key.clone(), revision: Some(revision) };
+            let got = apps.query(At::default(), Query::Kv(query), tables).map(kv_reply).map_err(refusal);
+            let expected = model
+                .at(revision)
+                .map(|keys| kv::Reply::Got { revision: model.current(), found: keys.get(&key).cloned() });
+            prop_assert_eq!(got, expected);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Two members apply the same log; one removes rows and is opened anew at any time. Nobody can tell them apart.
+    #[test]
+    fn kv_is_a_map_per_revision_and_removal_shows_nowhere(
+        steps in proptest::collection::vec(step(), 1..60),
+        start in key(), end in proptest::option::of(key()), limit in 0u32..4,
+    ) {
+        let mut model = Model::new();
+        let (mut tables, mut tidy) = (MemoryTables::default(), MemoryTables::default());
+        let mut apps = Applications::open(&tables).unwrap();
+        let mut tidy_apps = apps.clone();
+        for (index, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Command(command) => {
+                    let at = At { index: index as u64, time_ms: index as u64 * 25_000, ..At::default() };
+                    let before = Applications::digest(&tables).unwrap();
+                    let expected = model.apply(&command);
+                    let found = apps.apply(at, Command::Kv(command.clone()), &mut tables);
+                    let tidy_found = tidy_apps.apply(at, Command::Kv(command), &mut tidy);
+                    prop_assert_eq!(&found, &tidy_found);
+                    match found {
+                        Ok((reply, _)) => prop_assert_eq!(Ok(kv_reply(reply)), expected),
+                        Err(stop) => {
+                            prop_assert_eq!(Err(refusal(stop)), expected);
+                            prop_assert_eq!(Applications::digest(&tables).unwrap(), before);
+                        }
+                    }
+                }
+                Step::Remove(examined_max) => remove(&mut tidy, examined_max),
+                Step::Reopen => tidy_apps = Applications::open(&tidy).unwrap(),
+            }
+            prop_assert_eq!(Applications::digest(&tables).unwrap(), Applications::digest(&tidy).unwrap());
+            prop_assert_eq!(&apps, &tidy_apps);
+        }
+        for keep_ms in [0, 100_000, 500_000] {
+            let query = Query::Kv(kv::Query::Compactable { now_ms: 1_000_000, keep_ms, keep_revisions: 3 });
+            let found = apps.query(At::default(), query.clone(), &tables);
+            prop_assert_eq!(found, tidy_apps.query(At::default(), query, &tidy));
+        }
+        let range = KeyRange { start, end };
+        check_reads(&model, &apps, &tables, &range, limit)?;
+        check_reads(&model, &tidy_apps, &tidy, &range, limit)?;
+    }
+
+    /// Once removal is through, what is left is what the readable revisions need, and no more.
+    #[test]
+    fn removal_leaves_one_change_of_a_key_below_the_compaction(
+        steps in proptest::collection::vec(step(), 1..80), examined_max in 1usize..8,
+    ) {
+        let mut tables = MemoryTables::default();
+        let mut apps = Applications::open(&tables).unwrap();
+        for (index, step) in steps.into_iter().enumerate() {
+            let at = At { index: index as u64, time_ms: index as u64 * 25_000, ..At::default() };
+            match step {
+                Step::Command(command) => drop(apps.apply(at, Command::Kv(command), &mut tables)),
+                Step::Remove(examined_max) => remove(&mut tables, examined_max),
+                Step::Reopen => {}
+            }
+        }
+        for _ in 0..1_000 {
+            remove(&mut tables, examined_max);
+        }
+        prop_assert_eq!(kv::removable(&tables, examined_max).unwrap(), None);
+        let query = |query| kv_reply(apps.query(At::default(), Query::Kv(query), &tables).unwrap());
+        let kv::Reply::Revisions { revision, compacted } = query(kv::Query::Revisions) else { unreachable!() };
+        let oldest = compacted.unwrap_or(1).max(1);
+        let list = |revision| List {
+            range: KeyRange::all(), revision: Some(revision), after: None, limit: 0, detail: Detail::Whole,
+        };
+        let kv::Reply::Page(readable) = query(kv::Query::List(list(oldest))) else { unreachable!() };
+        let rows = |table| tables.scan(Table(table), Range::all(), false).count() as u64;
+        // Each revision behind the compaction is one change here; the one at it may be a tombstone.
+        let newer = revision - oldest;
+        prop_assert_eq!(rows("kv.history"), rows("kv.versions"));
+        prop_assert!(rows("kv.history") <= readable.count + 1 + newer);
+        prop_assert!(rows("kv.history") >= readable.count + newer);
+    }
+
+    /// Changes in a delta read like changes made, and are made by merging.
+    #[test]
+    fn a_delta_reads_like_the_tables_it_becomes(
+        under in rows(), changes in rows(), start in bound(), end in bound(),
+    ) {
+        let table = Table("test");
+        let mut tables = MemoryTables::default();
+        for (key, value) in under {
+            tables.put(table, key, value.unwrap_or_default());
+        }
+        let mut expected = tables.clone();
+        let mut delta = Delta::new(&tables);
+        for (key, value) in changes {
+            let targets: [&mut dyn Tables; 2] = [&mut expected, &mut delta];
+            for target in targets {
+                match &value {
+                    Some(value) => target.put(table, key.clone(), value.clone()),
+                    None => target.delete(table, &key),
+                }
+            }
+        }
+        let range = Range { start, end };
+        for reverse in [false, true] {
+            prop_assert_eq!(scanned(&delta, &range, reverse), scanned(&expected, &range, reverse));
+        }
+        for key in 0..8 {
+            prop_assert_eq!(delta.get(table, &[key]), expected.get(table, &[key]));
+        }
+        delta.into_changes().merge_into(&mut tables);
+        prop_assert_eq!(scanned(&tables, &Range::all(), false), scanned(&expected, &Range::all(), false));
+    }
+}
+
+fn scanned(tables: &dyn Tables, range: &Range, reverse: bool) -> Vec<Row> {
+    tables.scan(Table("test"), range.clone(), reverse).map(Result::unwrap).collect()
+}
+
+fn rows() -> impl Strategy<Value = Vec<(Bytes, Option<Bytes>)>> {
+    let value = proptest::option::of(any::<u8>().prop_map(|byte| Bytes::from(vec![byte])));
+    proptest::collection::vec(((0u8..8).prop_map(|byte| Bytes::from(vec![byte])), value), 0..12)
+}
+
+fn bound() -> impl Strategy<Value = Bound<Bytes>> {
+    let key = || (0u8..8).prop_map(|byte| Bytes::from(vec![byte]));
+    prop_oneof![Just(Bound::Unbounded), key().prop_map(Bound::Included), key().prop_map(Bound::Excluded)]
+}
+
+#[test]
+fn a_long_range_comes_in_pages_of_a_thousand_rows() {
+    let mut tables = MemoryTables::default();
+    let mut apps = Applications::open(&tables).unwrap();
+    let put = |n: u32| {
+        let key = Bytes::from(format!("{n:06}"));
+        Command::Kv(kv::Command::Put(kv::Put { key, value: Bytes::new(), if_mod_revision: None }))
+    };
+    for n in 0..10_500 {
+        apps.apply(At::default(), put(n), &mut tables).unwrap();
+    }
+    let page = |detail, revision, after: Option<Continuation>| {
+        let list = List { range: KeyRange::all(), revision, after, limit: 5_000, detail };
+        match apps.query(At::default(), Query::Kv(kv::Query::List(list)), &tables).map(kv_reply) {
+            Ok(kv::Reply::Page(page)) => page,
+            other => panic!("no page: {other:?}"),
+        }
+    };
+    for revision in [None, Some(10_400)] {
+        assert_eq!(page(Detail::Whole, revision, None).rows.len(), kv::PAGE_ROWS_MAX);
+        let counted = page(Detail::CountOnly, revision, None);
+        assert_eq!((counted.count, counted.rows.len()), (10_000, 0), "a count comes in pages too");
+        let rest = page(Detail::CountOnly, revision, counted.next);
+        assert_eq!((rest.count, rest.next), (revision.map_or(500, |at| at - 1 - 10_000), None));
+    }
+}

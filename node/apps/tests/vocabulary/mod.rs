@@ -1,0 +1,339 @@
+//! The words of the golden scripts. A line is a verb, then words and `name=value` options in any order; `a*5` is
+//! `aaaaa`, `\x00` is that byte.
+
+use bytes::Bytes;
+use schedia_apps::cluster::{self, Member, Record};
+use schedia_apps::tables::{MemoryTables, Tables};
+use schedia_apps::{App, Applications, At, Command, Epoch, Event, Level, NodeId, Query, Reply, Stop, kv};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+/// The applications of one member, and the log that feeds them.
+pub(crate) struct Machine {
+    apps: Applications,
+    tables: MemoryTables,
+    at: At,
+    events: Vec<Event>,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        let tables = MemoryTables::default();
+        let apps = Applications::open(&tables).unwrap();
+        Machine { apps, tables, at: At::default(), events: Vec::new() }
+    }
+}
+
+struct Line<'a> {
+    words: Vec<&'a str>,
+    options: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Line<'a> {
+        let (options, words): (Vec<_>, Vec<_>) = line.split_whitespace().partition(|word| word.contains('='));
+        Line { words, options: options.iter().filter_map(|option| option.split_once('=')).collect() }
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.options
+            .get(name)
+            .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: no number: {text}")))
+    }
+
+    fn word_number(&self, place: usize) -> u64 {
+        self.words[place].parse().unwrap_or_else(|_| panic!("no number: {}", self.words[place]))
+    }
+
+    fn bytes(&self, name: &str) -> Option<Bytes> {
+        self.options.get(name).map(|text| bytes(text))
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.words.contains(&word)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.options.get(name).map(|&text| text.to_owned())
+    }
+}
+
+impl Machine {
+    pub(crate) fn run(&mut self, line: &str) -> String {
+        let line = Line::parse(line);
+        let output = self.verb(&line);
+        let opened = Applications::open(&self.tables).unwrap();
+        assert_eq!(opened, self.apps, "memory is not what the tables say after {:?}", line.words);
+        output
+    }
+
+    fn verb(&mut self, line: &Line<'_>) -> String {
+        match line.words[0] {
+            "put" => self.kv(
+                line,
+                kv::Command::Put(kv::Put {
+                    key: bytes(line.words[1]),
+                    value: line.words.get(2).map(|word| bytes(word)).unwrap_or_default(),
+                    if_mod_revision: line.number("if"),
+                }),
+            ),
+            "delete" => self.kv(
+                line,
+                kv::Command::Delete(kv::Delete {
+                    key: bytes(line.words[1]),
+                    if_mod_revision: line.number("if"),
+                }),
+            ),
+            "compact" => self.kv(line, kv::Command::Compact { revision: line.word_number(1) }),
+            "get" => self.query(kv::Query::Get {
+                key: bytes(line.words.get(1).unwrap_or(&"")),
+                revision: line.number("revision"),
+            }),
+            "list" => self.query(kv::Query::List(list(line))),
+            "revisions" => self.query(kv::Query::Revisions),
+            "compactable" => self.query(kv::Query::Compactable {
+                now_ms: line.number("now").unwrap(),
+                keep_ms: line.number("keep").unwrap(),
+                keep_revisions: line.number("revisions").unwrap(),
+            }),
+            "remove" => self.remove(line.number("max").unwrap_or(usize::MAX)),
+            "events" => std::mem::take(&mut self.events).iter().map(event).collect::<Vec<_>>().join(", "),
+            "blank" => {
+                self.at.index = line.word_number(1);
+                format!("index {}", self.at.index)
+            }
+            "initialize" => self.cluster(line, cluster::Command::Initialize(first_record(line))),
+            "add" => {
+                let expected = line.number("expected").unwrap();
+                self.cluster(line, cluster::Command::AddLearner { member: member(line), expected })
+            }
+            "update" => {
+                let expected = line.number("expected").unwrap();
+                self.cluster(line, cluster::Command::UpdateMember { member: member(line), expected })
+            }
+            "voters" => {
+                let (voters, expected) = (ids(&line.words[1..]), line.number("expected").unwrap());
+                self.cluster(line, cluster::Command::SetVoters { voters, expected })
+            }
+            "settle" => self.cluster(line, cluster::Command::Settle { generation: line.word_number(1) }),
+            "remove-member" => {
+                let (id, expected) = (NodeId(line.word_number(1)), line.number("expected").unwrap());
+                self.cluster(line, cluster::Command::RemoveMember { id, expected })
+            }
+            "raise-level" => {
+                let level = Level(line.word_number(1).try_into().unwrap());
+                let expected = line.number("expected").unwrap();
+                self.cluster(line, cluster::Command::RaiseLevel { level, expected })
+            }
+            "record" => self.ask(Query::Cluster(cluster::Query::Record)),
+            "removed" => self.ask(Query::Cluster(cluster::Query::Removed(NodeId(line.word_number(1))))),
+            verb => panic!("unknown verb: {verb}"),
+        }
+    }
+
+    fn kv(&mut self, line: &Line<'_>, command: kv::Command) -> String {
+        self.apply(line, Command::Kv(command))
+    }
+
+    fn cluster(&mut self, line: &Line<'_>, command: cluster::Command) -> String {
+        self.apply(line, Command::Cluster(command))
+    }
+
+    fn apply(&mut self, line: &Line<'_>, command: Command) -> String {
+        self.at.index += 1;
+        self.at.time_ms = line.number("at").unwrap_or(self.at.time_ms);
+        let before = Applications::digest(&self.tables).unwrap();
+        match self.apps.apply(self.at, command, &mut self.tables) {
+            Ok((reply, events)) => {
+                self.events.extend(events);
+                answer(&reply)
+            }
+            Err(stop) => {
+                assert_eq!(Applications::digest(&self.tables).unwrap(), before, "changed by {stop}");
+                stopped(&stop)
+            }
+        }
+    }
+
+    fn query(&self, query: kv::Query) -> String {
+        self.ask(Query::Kv(query))
+    }
+
+    fn ask(&self, query: Query) -> String {
+        match self.apps.query(self.at, query, &self.tables) {
+            Ok(reply) => answer(&reply),
+            Err(stop) => stopped(&stop),
+        }
+    }
+
+    /// Removes rows as a member's flusher does, batch by batch; the digest must not notice.
+    fn remove(&mut self, examined_max: usize) -> String {
+        let before = Applications::digest(&self.tables).unwrap();
+        let (mut rows, mut batches) = (0, 0);
+        while let Some(removal) = kv::removable(&self.tables, examined_max).unwrap() {
+            for (table, key) in removal.rows {
+                rows += usize::from(self.tables.get(table, &key).unwrap().is_some());
+                self.tables.delete(table, &key);
+            }
+            let (table, key, value) = removal.progress;
+            self.tables.put(table, key, value);
+            batches += 1;
+        }
+        assert_eq!(
+            Applications::digest(&self.tables).unwrap(),
+            before,
+            "removed rows were part of the state"
+        );
+        format!("removed rows={rows} batches={batches}")
+    }
+}
+
+fn bytes(word: &str) -> Bytes {
+    let (text, times) = match word.split_once('*') {
+        Some((text, times)) => (text, times.parse().unwrap()),
+        None => (word, 1),
+    };
+    let mut parts = text.split("\\x");
+    let mut out = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        out.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        out.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    out.repeat(times).into()
+}
+
+fn ids(words: &[&str]) -> BTreeSet<NodeId> {
+    let ids = words.iter().filter(|word| !word.contains('=')).flat_map(|word| word.split(','));
+    ids.map(|id| NodeId(id.parse().unwrap())).collect()
+}
+
+fn list(line: &Line<'_>) -> kv::List {
+    let prefix = kv::KeyRange::prefix(line.bytes("prefix").unwrap_or_default());
+    let between = kv::KeyRange { start: line.bytes("start").unwrap_or_default(), end: line.bytes("end") };
+    let after = line.options.get("after").map(|after| {
+        let (key, revision) = after.split_once('@').unwrap();
+        kv::Continuation { revision: revision.parse().unwrap(), key: bytes(key) }
+    });
+    let detail = match () {
+        () if line.has("keys-only") => kv::Detail::KeysOnly,
+        () if line.has("count-only") => kv::Detail::CountOnly,
+        () => kv::Detail::Whole,
+    };
+    kv::List {
+        range: prefix.and(between),
+        revision: line.number("revision"),
+        after,
+        limit: line.number("limit").unwrap_or(0),
+        detail,
+    }
+}
+
+fn member(line: &Line<'_>) -> Member {
+    Member {
+        id: NodeId(line.number("id").unwrap()),
+        name: line.text("name").unwrap_or_else(|| format!("n{}", line.options["id"])),
+        address: line.text("address").unwrap_or_else(|| format!("n{}:7000", line.options["id"])),
+        http_url: line.text("http"),
+        store_id: line.options.get("store").map(|text| text.parse().unwrap()),
+    }
+}
+
+fn first_record(line: &Line<'_>) -> Record {
+    let store_id = Some(line.options.get("store").unwrap_or(&"s1").parse().unwrap());
+    let seed =
+        Member { id: NodeId(1), name: "n1".into(), address: "n1:7000".into(), http_url: None, store_id };
+    Record {
+        generation: 1,
+        members: [(NodeId(1), seed)].into(),
+        voters: [NodeId(1)].into(),
+        settled: true,
+        shards: line.number("shards").unwrap_or(1),
+        level: Level(1),
+        epoch: Epoch(0),
+        managed_by: line.text("managed-by"),
+    }
+}
+
+fn answer(reply: &Reply) -> String {
+    match reply {
+        Reply::Kv(reply) => kv_answer(reply),
+        Reply::Cluster(cluster::Reply::Changed { generation, settled }) => {
+            format!("generation={generation} settled={settled}")
+        }
+        Reply::Cluster(cluster::Reply::Record(Some(record))) => record_text(record),
+        Reply::Cluster(cluster::Reply::Record(None)) => "none".to_owned(),
+        Reply::Cluster(cluster::Reply::Removed(index)) => format!("removed {index:?}"),
+    }
+}
+
+fn kv_answer(reply: &kv::Reply) -> String {
+    match reply {
+        kv::Reply::Put { revision, create_revision, version } => {
+            format!("put revision={revision} create={create_revision} version={version}")
+        }
+        kv::Reply::Deleted { revision } => format!("deleted revision={revision}"),
+        kv::Reply::Compacted { revision } => format!("compacted revision={revision}"),
+        kv::Reply::Got { revision, found: None } => format!("none revision={revision}"),
+        kv::Reply::Got { revision, found: Some(found) } => format!("{} revision={revision}", row(found)),
+        kv::Reply::Page(page) => page_text(page),
+        kv::Reply::Revisions { revision, compacted } => {
+            format!("revision={revision} compacted={compacted:?}")
+        }
+        kv::Reply::Compactable(revision) => format!("{revision:?}"),
+    }
+}
+
+fn page_text(page: &kv::Page) -> String {
+    let kv::Page { revision, at_revision, count, rows, next } = page;
+    let rows: Vec<String> = rows.iter().map(row).collect();
+    let mut out = format!("[{}] count={count} revision={revision}", rows.join(" "));
+    if at_revision != revision {
+        write!(out, " at={at_revision}").unwrap();
+    }
+    if let Some(next) = next {
+        write!(out, " next={}@{}", next.key.escape_ascii(), next.revision).unwrap();
+    }
+    out
+}
+
+/// `key=value@create:mod:version`
+fn row(found: &kv::KeyValue) -> String {
+    let kv::KeyValue { key, value, create_revision, mod_revision, version, lease } = found;
+    assert_eq!(*lease, 0, "no command attaches a lease yet");
+    let value =
+        if value.len() > 16 { format!("({} bytes)", value.len()) } else { value.escape_ascii().to_string() };
+    format!("{}={value}@{create_revision}:{mod_revision}:{version}", key.escape_ascii())
+}
+
+fn event(event: &Event) -> String {
+    match event {
+        Event::Kv(kv::Event { revision, change, previous }) => {
+            let previous = previous.map(|at| format!(" was {}.{}", at.main, at.sub)).unwrap_or_default();
+            let change = match change {
+                kv::Change::Put(found) => format!("put {}", row(found)),
+                kv::Change::Delete { key } => format!("delete {}", key.escape_ascii()),
+            };
+            format!("{}.{} {change}{previous}", revision.main, revision.sub)
+        }
+        Event::Cluster(cluster::Event(record)) => record_text(record),
+    }
+}
+
+fn record_text(record: &Record) -> String {
+    let list = |ids: Vec<String>| ids.join(",");
+    format!(
+        "generation={} members={} voters={} settled={} level={}",
+        record.generation,
+        list(record.members.values().map(|member| format!("{}:{}", member.id, member.name)).collect()),
+        list(record.voters.iter().map(NodeId::to_string).collect()),
+        record.settled,
+        record.level
+    )
+}
+
+fn stopped(stop: &Stop) -> String {
+    match stop {
+        Stop::Refused(refusal) => format!("refused: {refusal}"),
+        Stop::Broken(reason) => format!("broken: {reason}"),
+    }
+}
