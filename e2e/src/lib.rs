@@ -3,12 +3,18 @@
 //! The modules in reading order:
 //! * [`paths`]: where the workspace, its build and its caches are;
 //! * [`preflight`]: what this machine lacks, all of it at once;
-//! * [`verify`]: the steps of `cargo verify`, one after another.
+//! * [`verify`]: the steps of `cargo verify`, one after another;
+//! * [`wait`]: a condition and a deadline;
+//! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
+//! * [`load`]: writers that remember every answer, and the check of each at the end.
 //!
 //! Invariants:
 //! * Nothing here writes to the working tree, except `cargo fixup`.
 //! * Nothing here is linked into a product binary.
 
+pub mod load;
 pub mod paths;
 pub mod preflight;
+pub mod process;
 pub mod verify;
+pub mod wait;

@@ -15,10 +15,10 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// What may be kept between clones: `SCHEDIA_CACHE`, else `schedia` in the user's cache directory.
+/// What may be kept between clones: `E2E_CACHE`, else `schedia` in the user's cache directory.
 pub fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("SCHEDIA_CACHE")
+    set("E2E_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("schedia")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/schedia")))
         .unwrap_or_else(|| std::env::temp_dir().join("schedia-cache"))

@@ -120,7 +120,7 @@ fn room(facts: &Facts, needs: Needs) -> Vec<Missing> {
     let mut list = Vec::new();
     for (dir, free) in facts.disks.iter().filter(|(_, free)| *free < disk_min) {
         let why = format!("{} GiB free at {}", free >> 30, dir.display());
-        let advice = "make room, or set CARGO_TARGET_DIR and SCHEDIA_CACHE to a larger disk";
+        let advice = "make room, or set CARGO_TARGET_DIR and E2E_CACHE to a larger disk";
         list.push(person(&format!("{} GiB of disk", disk_min >> 30), why, advice));
     }
     if facts.memory_available_bytes < memory_min {
@@ -193,7 +193,7 @@ mod tests {
   - kernel: cgroup controllers: pids not in the trees of v1 at /sys/fs/cgroup
       mount /sys/fs/cgroup with them, or run outside a container
   - 15 GiB of disk: 1 GiB free at /somewhere
-      make room, or set CARGO_TARGET_DIR and SCHEDIA_CACHE to a larger disk
+      make room, or set CARGO_TARGET_DIR and E2E_CACHE to a larger disk
   - 4 GiB of memory: 1024 MiB available
       close something
   packages (Debian's names): apt-get install --no-install-recommends build-essential containerd nftables";

@@ -146,7 +146,7 @@ impl Run {
             command.env("RUSTDOCFLAGS", "-D warnings");
         }
         if self.options.full {
-            command.env("SCHEDIA_FULL", "1").env("PROPTEST_CASES", "4096");
+            command.env("E2E_FULL", "1").env("PROPTEST_CASES", "4096");
         }
         in_workspace(command)
     }
