@@ -3,6 +3,8 @@
 //! The modules in reading order:
 //! * [`paths`]: where the workspace, its build and its caches are;
 //! * [`preflight`]: what this machine lacks, all of it at once;
+//! * [`image`]: the container image, made without a container engine;
+//! * [`kube`]: a local Kubernetes of real parts, in namespaces of this machine;
 //! * [`verify`]: the steps of `cargo verify`, one after another;
 //! * [`wait`]: a condition and a deadline;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
@@ -12,6 +14,8 @@
 //! * Nothing here writes to the working tree, except `cargo fixup`.
 //! * Nothing here is linked into a product binary.
 
+pub mod image;
+pub mod kube;
 pub mod load;
 pub mod paths;
 pub mod preflight;

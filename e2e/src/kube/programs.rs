@@ -1,0 +1,261 @@
+//! The programs of Kubernetes, built once from pinned Go modules into the cache.
+//!
+//! Each program's `go.mod` and `go.sum` (under `e2e/kube/`) are compiled into this crate; a directory of the cache is named by
+//! a hash of them, of the flags and of the architecture. It is built beside and renamed, under a lock: whatever
+//! directory exists is whole, and two clones never build the same thing twice.
+
+use std::fs;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::KubeError;
+use super::process::tail;
+use crate::image::archive::hex;
+
+/// The version of Kubernetes the local cluster runs.
+pub const KUBERNETES: &str = "v1.34.4";
+
+/// One Go module whose `tool` lines name the packages to build.
+struct Module {
+    name: &'static str,
+    pins: [(&'static str, &'static str); 2],
+    packages: &'static [&'static str],
+    ldflags: &'static str,
+}
+
+macro_rules! pins {
+    ($dir:literal) => {
+        [
+            ("go.mod", include_str!(concat!("../../kube/", $dir, "/go.mod"))),
+            ("go.sum", include_str!(concat!("../../kube/", $dir, "/go.sum"))),
+        ]
+    };
+}
+
+const ETCD: Module =
+    Module { name: "etcd", pins: pins!("etcd"), packages: &["go.etcd.io/etcd/server/v3"], ldflags: "-s -w" };
+const COREDNS: Module = Module {
+    name: "coredns",
+    pins: pins!("coredns"),
+    packages: &["github.com/coredns/coredns"],
+    ldflags: "-s -w",
+};
+const LOCAL_PATH: Module = Module {
+    name: "local-path-provisioner",
+    pins: pins!("local-path"),
+    packages: &["github.com/rancher/local-path-provisioner"],
+    ldflags: "-s -w",
+};
+const KUBE: Module = Module {
+    name: "kubernetes",
+    pins: pins!("kubernetes"),
+    packages: &[
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes/cmd/kubelet",
+        "k8s.io/kubernetes/cmd/kube-proxy",
+        "k8s.io/kubernetes/cmd/kubectl",
+    ],
+    // Without these it reports v0.0.0-master; they repeat KUBERNETES, which a test compares.
+    ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
+              -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34 \
+              -X k8s.io/component-base/version.gitTreeState=clean",
+};
+const MODULES: [&Module; 4] = [&ETCD, &KUBE, &COREDNS, &LOCAL_PATH];
+
+impl Module {
+    fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [self.pins[0].1, self.pins[1].1, self.ldflags, std::env::consts::ARCH] {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        format!("{}-{}", self.name, &hex(&hash.finalize())[..16])
+    }
+}
+
+/// Where the built programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    cache: PathBuf,
+}
+
+impl Programs {
+    /// The programs below this cache directory, built or not.
+    pub fn new(cache: &Path) -> Programs {
+        Programs { cache: cache.join("kubernetes") }
+    }
+
+    /// Whether there is nothing to build.
+    pub fn built(&self) -> bool {
+        MODULES.iter().all(|module| self.dir(module).is_dir())
+    }
+
+    /// A program of Kubernetes by its name.
+    pub fn kubernetes(&self, program: &str) -> PathBuf {
+        self.dir(&KUBE).join(program)
+    }
+
+    /// The command line client, for people.
+    pub fn kubectl(&self) -> PathBuf {
+        self.kubernetes("kubectl")
+    }
+
+    pub(crate) fn etcd(&self) -> PathBuf {
+        self.dir(&ETCD).join(ETCD.name)
+    }
+
+    pub(crate) fn coredns(&self) -> PathBuf {
+        self.dir(&COREDNS).join(COREDNS.name)
+    }
+
+    pub(crate) fn local_path_provisioner(&self) -> PathBuf {
+        self.dir(&LOCAL_PATH).join(LOCAL_PATH.name)
+    }
+
+    /// Changes whenever a program that goes into an image does.
+    pub(crate) fn image_key(&self) -> String {
+        format!("{}-{}", COREDNS.key(), LOCAL_PATH.key())
+    }
+
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    fn dir(&self, module: &Module) -> PathBuf {
+        self.cache.join(module.key())
+    }
+
+    /// Builds what is missing. The first time takes ten minutes on two cores; `say` hears how far it is.
+    pub async fn build(&self, say: fn(&str)) -> Result<(), KubeError> {
+        if self.built() {
+            return Ok(());
+        }
+        let this = self.clone();
+        let build = tokio::task::spawn_blocking(move || this.build_blocking(say));
+        build.await.map_err(KubeError::api("build the programs of Kubernetes"))?
+    }
+
+    fn build_blocking(&self, say: fn(&str)) -> Result<(), KubeError> {
+        fs::create_dir_all(&self.cache).map_err(KubeError::io("create", &self.cache))?;
+        let lock = fs::File::open(&self.cache).map_err(KubeError::io("open", &self.cache))?;
+        if lock.try_lock().is_err() {
+            say("another build of the same programs is under way: waiting for it");
+            lock.lock().map_err(KubeError::io("lock", &self.cache))?;
+        }
+        let missing = MODULES.iter().filter(|module| !self.dir(module).is_dir());
+        for (i, module) in missing.enumerate() {
+            if i == 0 {
+                say(
+                    "building the programs of Kubernetes from Go modules, once: about ten minutes on two cores",
+                );
+            }
+            self.build_module(module, say)?;
+        }
+        Ok(())
+    }
+
+    fn build_module(&self, module: &Module, say: fn(&str)) -> Result<(), KubeError> {
+        let started = Instant::now();
+        let work = tempfile::tempdir_in(&self.cache).map_err(KubeError::io("write", &self.cache))?;
+        for (file, text) in module.pins {
+            fs::write(work.path().join(file), text).map_err(KubeError::io("write", work.path()))?;
+        }
+        let out = work.path().join("bin");
+        fs::create_dir(&out).map_err(KubeError::io("create", &out))?;
+        // With one package the file is named here, with several each by its package.
+        let output = if module.packages.len() == 1 { out.join(module.name) } else { out.clone() };
+        let mut go = Command::new("nice");
+        go.args([
+            "-n",
+            "5",
+            "go",
+            "build",
+            "-v",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            module.ldflags,
+            "-o",
+        ]);
+        go.arg(&output).args(module.packages).current_dir(work.path()).env("CGO_ENABLED", "0");
+        go_build(&mut go, module.name, started, say)?;
+        let dir = self.dir(module);
+        fs::rename(&out, &dir).map_err(KubeError::io("rename to", &dir))?;
+        say(&format!("built {} in {} s", module.name, started.elapsed().as_secs()));
+        Ok(())
+    }
+}
+
+/// Runs go, which names each package it compiles on its standard error; says how far it is every ten seconds.
+fn go_build(go: &mut Command, name: &str, started: Instant, say: fn(&str)) -> Result<(), KubeError> {
+    let mut child =
+        go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(KubeError::io("run", "nice go"))?;
+    let stderr =
+        child.stderr.take().ok_or_else(|| KubeError::Refused("go has no standard error".to_owned()))?;
+    let packages = Arc::new(AtomicUsize::new(0));
+    let text = Arc::new(Mutex::new(String::new()));
+    let reader = std::thread::spawn({
+        let (packages, text) = (packages.clone(), text.clone());
+        move || {
+            for line in std::io::BufReader::new(stderr).lines().map_while(Result::ok) {
+                let is_package = line.contains('/') && !line.contains(' ');
+                packages.fetch_add(usize::from(is_package), Ordering::Relaxed);
+                if let (false, Ok(mut text)) = (is_package, text.lock()) {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+        }
+    });
+    let mut said = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(KubeError::io("await", "go"))? {
+            break status;
+        }
+        if said.elapsed() >= Duration::from_secs(10) {
+            said = Instant::now();
+            let (packages, seconds) = (packages.load(Ordering::Relaxed), started.elapsed().as_secs());
+            say(&format!("building {name}: {packages} packages compiled, {seconds} s"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let _ = reader.join();
+    if status.success() {
+        return Ok(());
+    }
+    let output = text.lock().map_or_else(|_| String::new(), |text| tail(&text, 30));
+    Err(KubeError::Command { what: format!("building {name}"), status, output })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_kubernetes_is_the_same_in_the_pins_and_in_the_flags() {
+        assert!(KUBE.pins[0].1.contains(&format!("k8s.io/kubernetes {KUBERNETES} ")));
+        assert!(KUBE.ldflags.contains(&format!("gitVersion={KUBERNETES} ")));
+    }
+
+    #[test]
+    fn every_package_to_be_built_is_a_pinned_tool() {
+        for module in MODULES {
+            for package in module.packages {
+                assert!(module.pins[0].1.contains(package), "{package}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_pin_changes_the_directory() {
+        assert_ne!(ETCD.key(), Module { pins: pins!("coredns"), ..ETCD }.key());
+    }
+}
