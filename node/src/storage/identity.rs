@@ -1,21 +1,33 @@
 //! The identity file: which disk this is, and which member of which cluster lives on it.
 //!
-//! One line of JSON, one line with its CRC-32C in hexadecimal. Written to a temporary file, synced, renamed, and the
-//! directory synced, so that a crash leaves the old or the new one.
+//! ```text
+//! {"format":1,"store_id":"6e3c...","cluster_id":"c1","node_id":1,"seed":null}
+//! 1f2e3d4c
+//! ```
+//! One line of JSON, and one with its CRC-32C. Written to a temporary file, synced, renamed, and the directory synced,
+//! so that a crash leaves the old or the new one.
 //!
 //! Invariants:
 //! * A disk draws its store id once, and it is durable before anybody hears it.
 //! * A disk that has a cluster and a node id never takes others.
 
+use super::sync_dir;
 use schedia_apps::{ClusterId, NodeId, StoreId};
 use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+const FILE: &str = "identity";
+const FILE_NEW: &str = "identity.new";
+const FORMAT_VERSION: u32 = 1;
 
 /// Who lives on this disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// This disk, for ever.
     pub store_id: StoreId,
-    /// The member on it. `None` = a blank disk.
+    /// The member on it. `None`: a blank disk.
     pub assigned: Option<Assigned>,
 }
 
@@ -26,6 +38,140 @@ pub struct Assigned {
     pub cluster_id: ClusterId,
     /// The member's id in it.
     pub node_id: NodeId,
-    /// Set on the node that began the cluster: what it needs to finish that after a crash. Opaque here.
+    /// Set on the node that begins the cluster until that is done: what it needs to go on after a crash. Opaque here.
     pub seed: Option<String>,
+}
+
+/// Why a disk did not become a member's.
+#[derive(Debug, thiserror::Error)]
+pub enum AssignError {
+    /// It is another's.
+    #[error("this disk belongs to node {} of cluster {}", .0.node_id, .0.cluster_id)]
+    Other(Assigned),
+    /// It could not be written.
+    #[error("failed to write the identity file: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The first line of the file.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    format: u32,
+    store_id: StoreId,
+    #[serde(flatten)]
+    assigned: Option<Assigned>,
+}
+
+/// What a file of any format begins with.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+impl Identity {
+    /// A blank disk with an id of its own.
+    pub(super) fn draw() -> io::Result<Identity> {
+        let store_id = StoreId::try_from(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
+        Ok(Identity { store_id, assigned: None })
+    }
+
+    /// Reads the file of a data directory, if there is one.
+    pub(super) fn load(dir: &Path) -> io::Result<Option<Identity>> {
+        match fs::read_to_string(dir.join(FILE)) {
+            Ok(text) => Identity::decode(&text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the file; durable on return.
+    pub(super) fn save(&self, dir: &Path) -> io::Result<()> {
+        let new = dir.join(FILE_NEW);
+        let mut file = File::create(&new)?;
+        file.write_all(self.encode()?.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(new, dir.join(FILE))?;
+        sync_dir(dir)
+    }
+
+    /// This disk as a member's: a blank one, or the same one again with another seed.
+    pub(super) fn assign(&self, assigned: Assigned) -> Result<Identity, AssignError> {
+        match &self.assigned {
+            Some(is) if (&is.cluster_id, is.node_id) != (&assigned.cluster_id, assigned.node_id) => {
+                Err(AssignError::Other(is.clone()))
+            }
+            _ => Ok(Identity { store_id: self.store_id.clone(), assigned: Some(assigned) }),
+        }
+    }
+
+    fn encode(&self) -> io::Result<String> {
+        let Identity { store_id, assigned } = self.clone();
+        let line = serde_json::to_string(&Line { format: FORMAT_VERSION, store_id, assigned })?;
+        Ok(format!("{line}\n{:08x}\n", crc32c::crc32c(line.as_bytes())))
+    }
+
+    fn decode(text: &str) -> io::Result<Identity> {
+        let invalid = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
+        let mut lines = text.lines();
+        let (line, crc) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        if crc != format!("{:08x}", crc32c::crc32c(line.as_bytes())) {
+            return Err(invalid("bad checksum".into()));
+        }
+        let Format { format } = serde_json::from_str(line)?;
+        if format != FORMAT_VERSION {
+            let words =
+                format!("format {format} is not known to this release, which reads format {FORMAT_VERSION}");
+            return Err(invalid(words));
+        }
+        let Line { format: _, store_id, assigned } = serde_json::from_str(line)?;
+        Ok(Identity { store_id, assigned })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(node_id: u64, seed: Option<&str>) -> Assigned {
+        let cluster_id = "c1".parse().unwrap();
+        Assigned { cluster_id, node_id: NodeId(node_id), seed: seed.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), None);
+        let blank = Identity::draw().unwrap();
+        blank.save(dir.path()).unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), Some(blank.clone()));
+        let seed = blank.assign(member(1, Some("shards=1"))).unwrap();
+        seed.save(dir.path()).unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), Some(seed));
+    }
+
+    #[test]
+    fn a_member_stays_the_same_and_only_its_seed_changes() {
+        let seed = Identity::draw().unwrap().assign(member(1, Some("shards=1"))).unwrap();
+        assert_eq!(seed.assign(member(1, None)).unwrap().assigned, Some(member(1, None)));
+        let error = seed.assign(member(2, None)).unwrap_err();
+        assert_eq!(error.to_string(), "this disk belongs to node 1 of cluster c1");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_refused() {
+        let text = Identity::draw().unwrap().assign(member(7, None)).unwrap().encode().unwrap();
+        for at in 0..text.len() - 1 {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            assert!(Identity::decode(&String::from_utf8(bytes).unwrap()).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let line = r#"{"format":9,"members":[]}"#;
+        let text = format!("{line}\n{:08x}\n", crc32c::crc32c(line.as_bytes()));
+        let error = Identity::decode(&text).unwrap_err();
+        assert_eq!(error.to_string(), "format 9 is not known to this release, which reads format 1");
+    }
 }

@@ -1,80 +1,191 @@
 //! What a node keeps on its disk: who it is, the log of every shard, the state of every shard.
 //!
-//! Contract first: the bodies follow.
+//! ```text
+//! <data>/lock                        locked while a process has the directory open
+//! <data>/identity                    store id; cluster and node id once assigned             identity.rs
+//! <data>/log.redb                    the logs of all shards: entries, votes, marks            log/redb_log.rs
+//! <data>/shards/<id>/state.redb      the rows of one shard, and what they cover               base.rs
+//! <data>/shards/<id>/incoming-<n>.redb   a snapshot being received; deleted at start          snapshot/
+//! ```
+//! Every byte of a file is drawn at the top of the module named beside it; every value on disk ends with a checksum
+//! of its key and itself (`seal`).
+//!
+//! # Reading order
+//! [`log`] takes entries and acknowledges them, many by one sync. [`state`] is what was made of them: an overlay in
+//! memory (`overlay`, `stack`) above a file (`base`), brought to disk by a thread (`flusher`). [`snapshot`] sends
+//! a state and receives one. [`identity`], [`space`] and [`failure`] are small and stand alone.
+//!
+//! # Orders that must hold
+//! 1. The identity is durable before a node answers to it. A store id is drawn once, on an empty directory only.
+//! 2. An append, vote or truncation is acknowledged after the sync that covers it, in the order of the calls.
+//! 3. A checkpoint never covers an entry that this node's log has not flushed ([`Flushed`]): apply may be ahead of
+//!    it, since an entry is committed when a majority has it.
+//! 4. The committed mark goes behind the entries it speaks of, and costs no sync of its own.
+//! 5. A received snapshot is whole, verified and synced before it is renamed into place; the directory is synced
+//!    before anybody reads it.
+//! 6. A log is purged only up to what a checkpoint covers. That is the caller's to keep (`raft`).
+//!
+//! # What a crash leaves
+//! Everything acknowledged is in the log. The state is that of its last checkpoint, at most about a second old;
+//! the entries behind it are applied again, which gives the same rows. Nothing half written is ever read: redb
+//! commits are atomic, other files are renamed into place.
+//!
+//! # Trouble
+//! A failed sync, an unreadable row or a bad checksum sets the [`Failure`] latch: every shard of the node stops, for
+//! good. Nothing is retried: after a failed sync the kernel may have dropped what it could not write.
+//!
+//! # What is missing, and why
+//! Files never shrink: redb gives back only free space at the end of a file. Rewriting one is a snapshot install from
+//! itself, and comes with defragmentation. There is no encryption at rest: that is the volume's.
 
+mod base;
+#[cfg(test)]
+mod crash;
 pub mod failure;
+mod flusher;
 pub mod identity;
 pub mod log;
 pub mod options;
+mod overlay;
+mod seal;
 pub mod snapshot;
 pub mod space;
+mod stack;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use failure::{Failed, Failure};
-pub use identity::{Assigned, Identity};
+pub use identity::{AssignError, Assigned, Identity};
 pub use log::{Ends, Flushed, Log, Mark, Record, ShardLog};
 pub use options::Options;
 pub use snapshot::{Chunks, Received, Receiver, Snapshot};
+pub use space::Space;
 pub use state::{Batch, Checkpoint, State, Sweep, View};
 
 use schedia_apps::ShardId;
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-/// The disk of a node: the directory's lock, its identity, its log. Opens the state of each shard.
-pub struct Storage {}
+const LOCK: &str = "lock";
+const LOG: &str = "log.redb";
+const SHARDS: &str = "shards";
+
+/// The disk of a node: its directory locked, its identity, its log. Opens the state of each shard.
+pub struct Storage {
+    dir: PathBuf,
+    options: Options,
+    identity: Mutex<Identity>,
+    log: Log,
+    meter: space::Meter,
+    failure: Failure,
+    /// Last: unlocked when everything else is closed.
+    _lock: File,
+}
 
 /// Why a data directory was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Reading or writing failed.
-    #[error("failed to open {file}: {source}")]
+    /// Another process has it.
+    #[error("the data directory is in use by another process: {}", .0.display())]
+    Locked(PathBuf),
+    /// There are data, but it is not known whose.
+    #[error("the data directory has data but no identity file; restore it, or empty the directory: {}", .0.display())]
+    IdentityMissing(PathBuf),
+    /// A file cannot be read or written, or makes no sense.
+    #[error("failed to open {}: {source}", file.display())]
     Io {
         /// The file.
-        file: std::path::PathBuf,
+        file: PathBuf,
         /// What it said.
         source: io::Error,
     },
 }
 
+impl OpenError {
+    fn at(file: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {
+        |source| OpenError::Io { file: file.into(), source }
+    }
+}
+
 impl Storage {
-    /// Locks a data directory (made if missing), draws its store id if it is empty, opens the log, deletes leftovers.
+    /// Locks a data directory (made if missing), draws its store id if it is empty, opens the log. Blocking.
     pub fn open(dir: &Path, options: Options) -> Result<Storage, OpenError> {
-        let _ = (dir, options);
-        unimplemented!()
+        fs::create_dir_all(dir.join(SHARDS)).map_err(OpenError::at(dir))?;
+        let lock = lock(dir)?;
+        let (log, failure) = (dir.join(LOG), Failure::new());
+        let identity = match Identity::load(dir).map_err(OpenError::at(dir.join("identity")))? {
+            Some(identity) => identity,
+            None if log.exists() => return Err(OpenError::IdentityMissing(dir.to_owned())),
+            None => {
+                let blank = Identity::draw().map_err(OpenError::at(dir))?;
+                blank.save(dir).map_err(OpenError::at(dir))?;
+                blank
+            }
+        };
+        let meter = space::Meter::new(dir).map_err(OpenError::at(dir))?;
+        let log = Log::open(&log, &options, failure.clone()).map_err(OpenError::at(log))?;
+        sync_dir(dir).map_err(OpenError::at(dir))?;
+        let (dir, identity) = (dir.to_owned(), Mutex::new(identity));
+        Ok(Storage { dir, options, identity, log, meter, failure, _lock: lock })
     }
 
     /// Who lives here.
     pub fn identity(&self) -> Identity {
-        unimplemented!()
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes a blank disk a member's; durable on return. The same again is fine, another one is an error.
-    pub fn assign(&self, assigned: Assigned) -> io::Result<()> {
-        let _ = assigned;
-        unimplemented!()
+    /// Makes a blank disk a member's; durable on return. The same member again may change its seed. Blocking.
+    pub fn assign(&self, assigned: Assigned) -> Result<Identity, AssignError> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = identity.assign(assigned)?;
+        if next != *identity {
+            next.save(&self.dir)?;
+            *identity = next.clone();
+        }
+        Ok(next)
     }
 
-    /// The log of a shard.
-    pub fn log(&self, shard: ShardId) -> ShardLog {
-        let _ = shard;
-        unimplemented!()
+    /// The log of a shard, empty if it is new.
+    pub fn log(&self, shard: ShardId) -> Result<ShardLog, OpenError> {
+        self.log.shard(shard).map_err(OpenError::at(self.dir.join(LOG)))
     }
 
-    /// Opens the state of a shard and starts its flusher. `flushed` is that of the shard's log.
+    /// Opens the state of a shard and starts its flusher. `flushed` is that of the shard's log. Blocking. Once per
+    /// shard: the file refuses a second one.
     pub fn state(&self, shard: ShardId, flushed: Flushed, sweep: Option<Sweep>) -> Result<State, OpenError> {
-        let _ = (shard, flushed, sweep);
-        unimplemented!()
+        let dir = self.dir.join(SHARDS).join(shard.to_string());
+        fs::create_dir_all(&dir).map_err(OpenError::at(&dir))?;
+        sync_dir(&self.dir.join(SHARDS)).map_err(OpenError::at(&dir))?;
+        let (options, failure) = (self.options.clone(), self.failure.clone());
+        State::open(&dir, shard, options, failure, flushed, sweep)
+            .map_err(OpenError::at(dir.join(state::FILE)))
     }
 
     /// The latch that stops everything.
     pub fn failure(&self) -> &Failure {
-        unimplemented!()
+        &self.failure
     }
 
-    /// Whether the disk is below its low-space watermark: writes are then refused, deletes and votes are not.
-    /// Measured at most once a second.
-    pub fn is_low(&self) -> bool {
-        unimplemented!()
+    /// The room on the disk, measured at most once a second.
+    pub fn space(&self) -> Space {
+        self.meter.space()
     }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK);
+    let file = File::create(&path).map_err(OpenError::at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { file: path, source }),
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }

@@ -33,6 +33,11 @@ impl Options {
         self.cache_bytes / 8
     }
 
+    /// Size of the active overlay at which it is flushed before its second is over.
+    pub(super) fn flush_bytes(&self) -> usize {
+        self.overlay_bytes / 4
+    }
+
     /// One state file's part of the cache.
     pub(super) fn state_cache_bytes(&self) -> usize {
         (self.cache_bytes - self.log_cache_bytes()) / self.shards.max(1)

@@ -1,20 +1,39 @@
 //! The state of one shard: a redb file, and above it an overlay of what was applied since its last checkpoint.
 //!
+//! Apply writes into the *active* overlay. The flusher freezes it, writes it to the file with the mark that covers it
+//! while apply goes on in a fresh one, and drops it when the file has it. Whoever reads takes active, frozen and file
+//! under one lock: there is no moment at which a row is in none of them.
+//!
 //! Invariants:
 //! * A checkpoint never covers an entry that the log of this node has not flushed.
 //! * A checkpoint holds whole batches: rows and the mark that covers them are one commit.
 //! * A view sees all of a batch or nothing of it.
+//! * The overlay is bounded: above its hard mark [`State::room`] waits for the flusher.
+//!
+//! Not here: what the rows mean (`schedia-apps`), when to take or send a snapshot (`raft`).
 
+use super::base::{self, Base};
+use super::failure::Failure;
+use super::flusher::{Flusher, Progress};
 use super::log::{Flushed, Mark};
+use super::options::Options;
+use super::overlay::Overlay;
 use super::snapshot::{Received, Receiver, Snapshot};
+use super::stack::{Stack, Trouble};
 use bytes::Bytes;
 use schedia_apps::tables::{Range, Rows, Table, Tables};
-use schedia_apps::{Epoch, Level, Stop};
+use schedia_apps::{Epoch, Level, ShardId, Stop};
+use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// The state file's name in its shard's directory.
+pub(super) const FILE: &str = "state.redb";
 
 /// What a state has applied: goes to disk with the rows it covers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The last entry applied.
     pub mark: Option<Mark>,
@@ -29,130 +48,291 @@ pub struct Checkpoint {
 }
 
 /// Removes rows that no reader can ask for any more. Called by the flusher inside a checkpoint, with at most how many
-/// rows it may write and delete; answers whether there is more to do. Must be pure: of `tables` and nothing else.
+/// rows it may write and delete; answers whether there is more to do. Must be pure: of `tables` and nothing else. It
+/// sees the rows of the checkpoint, not those applied since, and must write none that an application writes.
 pub type Sweep = Arc<dyn Fn(&mut dyn Tables, usize) -> Result<bool, Stop> + Send + Sync>;
 
-/// The state of one shard. A cheap clone.
+/// The state of one shard. A cheap clone; the last one dropped ends the flusher.
 #[derive(Clone)]
-pub struct State {}
+pub struct State {
+    shared: Arc<Shared>,
+    flusher: Arc<Flusher>,
+}
+
+/// What the flusher and the state share.
+pub(super) struct Shared {
+    pub(super) shard: ShardId,
+    pub(super) dir: PathBuf,
+    pub(super) file: PathBuf,
+    pub(super) options: Options,
+    pub(super) failure: Failure,
+    pub(super) flushed: Flushed,
+    pub(super) sweep: Option<Sweep>,
+    /// Never held while the disk is written or a reader waits.
+    layers: RwLock<Layers>,
+    /// What active and frozen overlay cost together: readable without the lock.
+    bytes: AtomicUsize,
+    /// Held while the file is written or replaced. Taken before `layers`.
+    writing: Mutex<()>,
+    /// Names the files of snapshots being received.
+    received: AtomicU64,
+}
+
+/// The state at one moment.
+pub(super) struct Layers {
+    pub(super) active: Overlay,
+    pub(super) frozen: Option<Arc<Overlay>>,
+    pub(super) base: Arc<Base>,
+    pub(super) applied: Checkpoint,
+    /// A batch was begun and not committed: the rows are not those of any entry.
+    pub(super) torn: bool,
+}
+
+impl Shared {
+    pub(super) fn layers(&self) -> RwLockReadGuard<'_, Layers> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the layers, and gives back what `change` took out of them, to be dropped without the lock.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Layers) -> T) -> T {
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        let out = change(&mut layers);
+        self.bytes.store(layers.bytes(), Ordering::Relaxed);
+        out
+    }
+
+    pub(super) fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn stack<'a>(&'a self, layers: &'a Layers) -> Stack<'a> {
+        Stack {
+            overlays: [Some(&layers.active), layers.frozen.as_deref()],
+            base: &layers.base,
+            trouble: Trouble { failure: &self.failure, file: &self.file },
+        }
+    }
+}
+
+impl Layers {
+    fn bytes(&self) -> usize {
+        self.active.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
+    }
+}
 
 impl State {
+    /// Opens the state in a directory of its own and starts its flusher. Snapshots that were being received are gone.
+    pub(super) fn open(
+        dir: &Path,
+        shard: ShardId,
+        options: Options,
+        failure: Failure,
+        flushed: Flushed,
+        sweep: Option<Sweep>,
+    ) -> io::Result<State> {
+        super::snapshot::remove_leftovers(dir)?;
+        let file = dir.join(FILE);
+        let base = Arc::new(base::open(&file, shard, options.state_cache_bytes())?);
+        super::sync_dir(dir)?;
+        let applied = base.checkpoint.clone();
+        let layers = Layers { active: Overlay::default(), frozen: None, base, applied, torn: false };
+        let shared = Arc::new(Shared {
+            shard,
+            dir: dir.to_owned(),
+            file,
+            options,
+            failure,
+            flushed,
+            sweep,
+            layers: RwLock::new(layers),
+            bytes: AtomicUsize::new(0),
+            writing: Mutex::default(),
+            received: AtomicU64::new(0),
+        });
+        let flusher = Arc::new(Flusher::start(shared.clone())?);
+        Ok(State { shared, flusher })
+    }
+
     /// What was applied last.
     pub fn applied(&self) -> Checkpoint {
-        unimplemented!()
+        self.shared.layers().applied.clone()
     }
 
     /// What the disk covers: after a crash, the entries behind it are applied again.
     pub fn checkpoint(&self) -> Checkpoint {
-        unimplemented!()
+        self.shared.layers().base.checkpoint.clone()
     }
 
     /// The rows as applied. Holds apply and the flusher off while it lives: keep it for one page, and open one at a
-    /// time. Not `Send`, so it cannot live across an await.
+    /// time in a thread. Not `Send`, so it cannot live across an await.
     pub fn view(&self) -> View<'_> {
-        unimplemented!()
+        View { shared: &self.shared, layers: self.shared.layers() }
     }
 
     /// Waits while the overlay is above its hard mark. Call it before [`State::batch`].
     pub async fn room(&self) -> io::Result<()> {
-        unimplemented!()
+        if self.shared.bytes() < self.shared.options.overlay_bytes {
+            return Ok(());
+        }
+        let mut progress = self.flusher.progress();
+        self.flusher.request();
+        loop {
+            progress.borrow_and_update().check()?;
+            if self.shared.bytes() < self.shared.options.overlay_bytes {
+                return Ok(());
+            }
+            self.flusher.request();
+            progress.changed().await.map_err(|_| Progress::closed())?;
+        }
     }
 
     /// Write access for one batch of entries. Not `Send`; no view opens meanwhile.
     pub fn batch(&self) -> Batch<'_> {
-        unimplemented!()
+        let layers = self.shared.layers.write().unwrap_or_else(PoisonError::into_inner);
+        Batch { state: self, layers, committed: false }
     }
 
     /// Whether the overlay is above its soft mark: a leader then admits no proposals.
     pub fn is_pressed(&self) -> bool {
-        unimplemented!()
+        self.shared.bytes() >= self.shared.options.overlay_bytes / 2
+    }
+
+    /// What the overlay costs in memory.
+    pub fn overlay_bytes(&self) -> usize {
+        self.shared.bytes()
     }
 
     /// Makes a checkpoint of everything applied before the call; waits for it.
     pub async fn flush(&self) -> io::Result<Checkpoint> {
-        unimplemented!()
+        let mut progress = self.flusher.progress();
+        let ticket = self.flusher.request();
+        loop {
+            let now = progress.borrow_and_update().clone();
+            if now.done >= ticket {
+                return Ok(self.checkpoint());
+            }
+            now.check()?;
+            progress.changed().await.map_err(|_| Progress::closed())?;
+        }
     }
 
     /// The last checkpoint, held open for streaming. Pins pages of the file: drop it soon.
     pub fn snapshot(&self) -> Snapshot {
-        unimplemented!()
+        Snapshot::new(self.shared.clone(), self.shared.layers().base.clone())
     }
 
-    /// Begins to receive a snapshot into a new file beside the state's.
+    /// Begins to receive a snapshot into a new file beside the state's. Blocking.
     pub fn receive(&self) -> io::Result<Receiver> {
-        unimplemented!()
+        let number = self.shared.received.fetch_add(1, Ordering::Relaxed);
+        Receiver::new(&self.shared.dir, self.shared.shard, number, self.shared.options.state_cache_bytes())
     }
 
     /// Puts a received snapshot in the place of this state: rename, sync of the directory, swap under readers.
     /// Blocks while a flush is under way. Whoever keeps anything derived from the rows opens it again afterwards.
     pub fn install(&self, received: Received) -> io::Result<()> {
-        let _ = received;
-        unimplemented!()
+        let shared = &self.shared;
+        let _writing = shared.writing();
+        shared.failure.check()?;
+        let base = received.rename(&shared.dir, &shared.file, &shared.failure)?;
+        let replaced = shared.change(|layers| {
+            layers.applied = base.checkpoint.clone();
+            let base = std::mem::replace(&mut layers.base, Arc::new(base));
+            (std::mem::take(&mut layers.active), layers.frozen.take(), base)
+        });
+        drop(replaced);
+        Ok(())
     }
 
     /// Stops the flusher after a last flush. For a clean shutdown; without it a restart applies the log again.
     pub async fn close(&self) -> io::Result<()> {
-        unimplemented!()
-    }
-
-    /// For construction in tests without a log.
-    #[doc(hidden)]
-    pub fn watermark(&self) -> Flushed {
-        unimplemented!()
+        let flushed = self.flush().await.map(drop);
+        self.flusher.close();
+        flushed
     }
 }
 
 /// The rows of a state at one moment, read only.
 pub struct View<'a> {
-    _state: &'a State,
+    shared: &'a Shared,
+    layers: RwLockReadGuard<'a, Layers>,
+}
+
+impl View<'_> {
+    /// What these rows are the state of.
+    pub fn applied(&self) -> &Checkpoint {
+        &self.layers.applied
+    }
 }
 
 impl Tables for View<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Stop> {
-        let _ = (table, key);
-        unimplemented!()
+        self.shared.stack(&self.layers).get(table, key)
     }
+
     fn scan(&self, table: Table, range: Range, reverse: bool) -> Rows<'_> {
-        let _ = (table, range, reverse);
-        unimplemented!()
+        self.shared.stack(&self.layers).scan(table, &range, reverse)
     }
+
+    /// Panics: queries are given `&dyn Tables`, which cannot call this.
     fn put(&mut self, _: Table, _: Bytes, _: Bytes) {
         unreachable!("a view is read only")
     }
+
+    /// Panics, as `put`.
     fn delete(&mut self, _: Table, _: &[u8]) {
         unreachable!("a view is read only")
     }
 }
 
 /// One batch being applied: writes go to the overlay, and count when it is committed.
-/// Dropped without commit it leaves a half-applied state: nothing is flushed or batched any more, for good.
+/// Dropped without commit it leaves a torn state: nothing of it is ever flushed, and the shard has to halt.
 pub struct Batch<'a> {
-    _state: &'a State,
+    state: &'a State,
+    layers: RwLockWriteGuard<'a, Layers>,
+    committed: bool,
 }
 
 impl Batch<'_> {
+    /// What was applied before this batch.
+    pub fn applied(&self) -> &Checkpoint {
+        &self.layers.applied
+    }
+
     /// Ends the batch: from here on it may be flushed.
-    pub fn commit(self, applied: Checkpoint) {
-        let _ = applied;
-        unimplemented!()
+    pub fn commit(mut self, applied: Checkpoint) {
+        self.layers.applied = applied;
+        self.committed = true;
+        self.state.shared.bytes.store(self.layers.bytes(), Ordering::Relaxed);
+        if self.layers.active.bytes() >= self.state.shared.options.flush_bytes() {
+            self.state.flusher.request();
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.layers.torn |= !self.committed;
     }
 }
 
 impl Tables for Batch<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Stop> {
-        let _ = (table, key);
-        unimplemented!()
+        self.state.shared.stack(&self.layers).get(table, key)
     }
+
     fn scan(&self, table: Table, range: Range, reverse: bool) -> Rows<'_> {
-        let _ = (table, range, reverse);
-        unimplemented!()
+        self.state.shared.stack(&self.layers).scan(table, &range, reverse)
     }
+
     fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        let _ = (table, key, value);
-        unimplemented!()
+        self.layers.active.set(table, key, Some(value));
     }
+
     fn delete(&mut self, table: Table, key: &[u8]) {
-        let _ = (table, key);
-        unimplemented!()
+        self.layers.active.set(table, Bytes::copy_from_slice(key), None);
     }
 }

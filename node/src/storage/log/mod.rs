@@ -3,20 +3,47 @@
 //! An append is readable at once and acknowledged after the sync. What the writer finds in its queue when it comes
 //! back from one sync goes into the next: that is the group commit.
 //!
+//! * [`ShardLog`] is a shard's log as its readers see it: what was asked for, flushed or not.
+//! * `writer` brings the disk to it, in the order of the calls.
+//! * `engine` is what the writer asks of a file; `redb_log` is the one there is.
+//! * `tail` holds the newest entries in memory; [`Flushed`] tells the state what a checkpoint may cover.
+//!
 //! Invariants:
 //! * Appends, votes, truncations and purges of a shard reach the disk in the order they were called in.
 //! * A log has no hole: a non-empty one takes only the index after its last, one purged up to `n` only `n + 1`.
 //! * Nothing is acknowledged before its sync, and nothing at all after a failed one.
 //! * [`Flushed`] never covers an entry that could be missing after a crash.
+//!
+//! Not here: what a log id or a body means (`raft`), when to purge (`raft`).
+
+mod engine;
+mod flushed;
+mod redb_log;
+mod shard;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use flushed::Flushed;
+pub use shard::ShardLog;
 
 use super::failure::Failure;
+use super::options::Options;
 use bytes::Bytes;
+use engine::{LogEngine, LogReader, Saved};
 use schedia_apps::ShardId;
+use serde::{Deserialize, Serialize};
+use shard::ShardInner;
+use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use writer::{Queue, Writer};
 
 /// A log id: its index, and the whole of it as bytes that only `raft` reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Index of the entry.
     pub index: u64,
@@ -29,7 +56,7 @@ pub struct Mark {
 pub struct Record {
     /// Index of the entry.
     pub index: u64,
-    /// The log id, encoded.
+    /// The log id, encoded. At most 64 KiB.
     pub id: Bytes,
     /// The rest of the entry, encoded. An allocation of its own: it stays in memory.
     pub body: Bytes,
@@ -44,109 +71,66 @@ pub struct Ends {
     pub last: Option<Mark>,
 }
 
-/// How far the log of one shard is on disk: an index of the log as it is now, lowered when the log is cut.
-/// At least the purged one. Clones watch the same log.
-#[derive(Clone, Debug)]
-pub struct Flushed {}
-
-impl Flushed {
-    /// A watermark above everything: for a state without a log.
-    pub fn all() -> Flushed {
-        unimplemented!()
-    }
-
-    /// The watermark. 0 before the first entry.
-    pub fn index(&self) -> u64 {
-        unimplemented!()
-    }
+/// The log of a node. Dropped, it writes what is queued and ends its thread; the file is closed when the last
+/// [`ShardLog`] is dropped too.
+pub struct Log {
+    shards: Mutex<BTreeMap<ShardId, ShardLog>>,
+    reader: Arc<dyn LogReader>,
+    queue: Arc<Queue>,
+    failure: Failure,
+    entries_bytes: usize,
+    writer: Option<JoinHandle<()>>,
 }
-
-/// The log of one shard. A cheap clone.
-#[derive(Clone)]
-pub struct ShardLog {}
-
-impl ShardLog {
-    /// Where the log begins and ends, with what is appended but not yet flushed.
-    pub fn ends(&self) -> Ends {
-        unimplemented!()
-    }
-
-    /// Appends entries. On return they can be read; `done` is called by the writer once they are on disk, or with
-    /// the error that stopped it. Waits while the queue is full. A hole is refused, `done` is then not called.
-    pub async fn append(
-        &self,
-        records: Vec<Record>,
-        done: impl FnOnce(io::Result<()>) + Send + 'static,
-    ) -> io::Result<()> {
-        let _ = (records, done);
-        unimplemented!()
-    }
-
-    /// Entries of a range in order, until they exceed `bytes_max`; at least one if there is one.
-    /// May read the disk: recent entries come from memory.
-    pub fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>> {
-        let _ = (range, bytes_max);
-        unimplemented!()
-    }
-
-    /// Saves the vote. Durable on return.
-    pub async fn save_vote(&self, vote: Bytes) -> io::Result<()> {
-        let _ = vote;
-        unimplemented!()
-    }
-
-    /// The vote saved last.
-    pub fn vote(&self) -> Option<Bytes> {
-        unimplemented!()
-    }
-
-    /// Notes how far the log is committed: rides along with the next commit, behind its entries. Never waits.
-    pub fn save_committed(&self, committed: Mark) {
-        let _ = committed;
-    }
-
-    /// The committed mark saved last. After a restart never beyond the last entry.
-    pub fn committed(&self) -> Option<Mark> {
-        unimplemented!()
-    }
-
-    /// Removes the entries from `from` on. Durable on return; gone for readers at once.
-    pub async fn truncate_from(&self, from: u64) -> io::Result<()> {
-        let _ = from;
-        unimplemented!()
-    }
-
-    /// Removes the entries up to `upto`, which may lie beyond the last. Gone for readers at once, on disk soon.
-    pub fn purge(&self, upto: Mark) -> io::Result<()> {
-        let _ = upto;
-        unimplemented!()
-    }
-
-    /// How far this log is on disk.
-    pub fn flushed(&self) -> Flushed {
-        unimplemented!()
-    }
-
-    /// The oldest entry among the newest `entries_max` whose bytes are at most `bytes_max` together: what purging
-    /// should leave. `None` if there are no entries.
-    pub fn recent(&self, entries_max: u64, bytes_max: usize) -> Option<u64> {
-        let _ = (entries_max, bytes_max);
-        unimplemented!()
-    }
-}
-
-/// The log of a node.
-pub struct Log {}
 
 impl Log {
-    /// The log of a shard, empty if it is new.
-    pub fn shard(&self, shard: ShardId) -> ShardLog {
-        let _ = shard;
-        unimplemented!()
+    /// Opens the log in a file, or makes an empty one, and starts its writer. Reads every entry once.
+    pub(super) fn open(file: &Path, options: &Options, failure: Failure) -> io::Result<Log> {
+        let engine = redb_log::RedbLog::open(file, options.log_cache_bytes())?;
+        Log::start(Box::new(engine), options, failure)
     }
 
-    /// The latch that this log sets.
-    pub fn failure(&self) -> &Failure {
-        unimplemented!()
+    fn start(engine: Box<dyn LogEngine>, options: &Options, failure: Failure) -> io::Result<Log> {
+        let queue = Arc::new(Queue::new(options.queue_bytes));
+        let mut log = Log {
+            shards: Mutex::default(),
+            reader: engine.reader(),
+            queue: queue.clone(),
+            failure: failure.clone(),
+            entries_bytes: options.entries_bytes,
+            writer: None,
+        };
+        for (shard, saved) in engine.saved()? {
+            let opened = log.open_shard(shard, saved)?;
+            log.shards.get_mut().unwrap_or_else(PoisonError::into_inner).insert(shard, opened);
+        }
+        let writer = Writer { engine, queue, failure, committed: BTreeMap::new() };
+        log.writer = Some(std::thread::Builder::new().name("log-writer".into()).spawn(|| writer.run())?);
+        Ok(log)
+    }
+
+    /// The log of a shard, empty if it is new.
+    pub fn shard(&self, shard: ShardId) -> io::Result<ShardLog> {
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shards.get(&shard) {
+            return Ok(known.clone());
+        }
+        let opened = self.open_shard(shard, Saved::default())?;
+        shards.insert(shard, opened.clone());
+        Ok(opened)
+    }
+
+    fn open_shard(&self, shard: ShardId, saved: Saved) -> io::Result<ShardLog> {
+        let (queue, reader, failure) = (self.queue.clone(), self.reader.clone(), self.failure.clone());
+        let inner = ShardInner::open(shard, saved, self.entries_bytes, queue, reader, failure)?;
+        Ok(ShardLog(Arc::new(inner)))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.queue.close();
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the log's writer panicked");
+        }
     }
 }

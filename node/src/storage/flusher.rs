@@ -1,0 +1,264 @@
+//! The thread that turns the overlay of one shard into checkpoints: each second, or when there is enough of it.
+//!
+//! Invariants:
+//! * No lock that apply or a query needs is held while the disk works.
+//! * A checkpoint waits for the log: the entries it covers are flushed first.
+//! * After an error nothing more is flushed, and everybody who waits is told.
+
+use super::base::{self, Base, other};
+use super::overlay::Overlay;
+use super::stack::{Stack, Trouble};
+use super::state::{Checkpoint, Shared};
+use bytes::Bytes;
+use schedia_apps::Stop;
+use schedia_apps::tables::{Range, Rows, Table, Tables};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Longest time that applied rows stay in memory only: what a restart applies again.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Pause before the next checkpoint when only the sweep has more to do.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// Rows swept in one checkpoint: some tens of milliseconds of work.
+const SWEEP_ROWS: usize = 20_000;
+/// How often a flush that waits for the log looks whether it should give up.
+const LOG_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A running flusher. Dropped, it ends the thread without a last flush: as a crash would.
+pub(super) struct Flusher {
+    control: Arc<Control>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What became of the requests: the number of the last one done, and why no more will be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    pub(super) done: u64,
+    ended: Option<String>,
+}
+
+struct Control {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Default)]
+struct Orders {
+    wanted: u64,
+    closed: bool,
+}
+
+impl Progress {
+    /// An error once no request will be done any more.
+    pub(super) fn check(&self) -> io::Result<()> {
+        self.ended.as_ref().map_or(Ok(()), |reason| Err(io::Error::other(reason.clone())))
+    }
+
+    /// What is told to those who wait for a flusher that has gone.
+    pub(super) fn closed() -> io::Error {
+        io::Error::new(io::ErrorKind::BrokenPipe, "the state is closed")
+    }
+}
+
+impl Flusher {
+    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Flusher> {
+        let progress = watch::Sender::new(Progress::default());
+        let control = Arc::new(Control { orders: Mutex::default(), changed: Condvar::new(), progress });
+        let (name, orders) = (format!("flusher-{}", shared.shard), control.clone());
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(&shared, &orders))?;
+        Ok(Flusher { control, thread: Some(thread) })
+    }
+
+    /// Asks for a checkpoint of everything applied until now; returns its number.
+    pub(super) fn request(&self) -> u64 {
+        let mut orders = self.control.orders();
+        orders.wanted += 1;
+        let ticket = orders.wanted;
+        drop(orders);
+        self.control.changed.notify_all();
+        ticket
+    }
+
+    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
+        self.control.progress.subscribe()
+    }
+
+    /// Ends the thread after the flush that is under way.
+    pub(super) fn close(&self) {
+        self.control.orders().closed = true;
+        self.control.changed.notify_all();
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.close();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a flusher panicked");
+        }
+    }
+}
+
+impl Control {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a request beyond `done`, at most `patience`. `None`: the thread is to end.
+    fn next(&self, done: u64, patience: Duration) -> Option<u64> {
+        let deadline = Instant::now() + patience;
+        let mut orders = self.orders();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if orders.closed {
+                return None;
+            }
+            if orders.wanted > done || left.is_zero() {
+                return Some(orders.wanted);
+            }
+            orders = self.changed.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn end(&self, reason: String) {
+        self.orders().closed = true;
+        self.progress.send_modify(|progress| progress.ended = Some(reason));
+    }
+}
+
+fn run(shared: &Shared, control: &Control) {
+    let (mut done, mut more) = (0, false);
+    while let Some(ticket) = control.next(done, if more { SWEEP_INTERVAL } else { INTERVAL }) {
+        match flush(shared, control, more) {
+            Ok(unfinished) => (done, more) = (ticket, unfinished),
+            Err(error) => {
+                tracing::error!(shard = %shared.shard, %error, "flusher ended");
+                return control.end(error.to_string());
+            }
+        }
+        control.progress.send_modify(|progress| progress.done = done);
+    }
+    control.end(Progress::closed().to_string());
+}
+
+/// Makes one checkpoint, if there is anything to put in it. Answers whether the sweep has more to do.
+fn flush(shared: &Shared, control: &Control, sweep_anyway: bool) -> io::Result<bool> {
+    let _writing = shared.writing();
+    shared.failure.check()?;
+    let Some(frozen) = freeze(shared, sweep_anyway)? else { return Ok(false) };
+    wait_for_log(shared, control, &frozen.checkpoint)?;
+    let (base, more) = match write(shared, &frozen) {
+        Ok(written) => written,
+        Err(Error::Stopped(stop)) => return Err(other(stop)),
+        Err(Error::Disk(error)) => return Err(shared.failure.set(&shared.file, error).into()),
+    };
+    let replaced = shared.change(|layers| {
+        let base = std::mem::replace(&mut layers.base, Arc::new(base));
+        (layers.frozen.take(), base)
+    });
+    drop((replaced, frozen));
+    Ok(more)
+}
+
+/// What one checkpoint is made of.
+struct Frozen {
+    rows: Arc<Overlay>,
+    checkpoint: Checkpoint,
+    base: Arc<Base>,
+}
+
+/// Why a checkpoint was not made.
+enum Error {
+    /// This shard cannot go on.
+    Stopped(Stop),
+    /// The disk said no: nothing on this node goes on.
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::Disk(error)
+    }
+}
+
+/// Takes the active overlay for a checkpoint and begins a fresh one. `None`: nothing has changed since the last.
+fn freeze(shared: &Shared, anyway: bool) -> io::Result<Option<Frozen>> {
+    shared.change(|layers| {
+        if layers.torn {
+            return Err(io::Error::other(format!("shard {} halted inside a batch", shared.shard)));
+        }
+        if !anyway && layers.active.is_empty() && layers.applied == layers.base.checkpoint {
+            return Ok(None);
+        }
+        let rows = Arc::new(std::mem::take(&mut layers.active));
+        layers.frozen = Some(rows.clone());
+        Ok(Some(Frozen { rows, checkpoint: layers.applied.clone(), base: layers.base.clone() }))
+    })
+}
+
+/// Apply may be ahead of this node's own log: an entry is committed when a majority has it.
+fn wait_for_log(shared: &Shared, control: &Control, checkpoint: &Checkpoint) -> io::Result<()> {
+    let Some(mark) = &checkpoint.mark else { return Ok(()) };
+    while !shared.flushed.wait_for(mark.index, LOG_PATIENCE) {
+        shared.failure.check()?;
+        if control.orders().closed {
+            return Err(Progress::closed());
+        }
+    }
+    Ok(())
+}
+
+/// Rows, what the sweep made of them, and the mark that covers them: one commit.
+fn write(shared: &Shared, frozen: &Frozen) -> Result<(Base, bool), Error> {
+    let Frozen { rows, checkpoint, base } = frozen;
+    let txn = base.db.begin_write().map_err(other)?;
+    base::write_changes(&txn, rows)?;
+    let mut more = false;
+    if let Some(sweep) = &shared.sweep {
+        let mut tables = Swept { shared, changes: Overlay::default(), frozen };
+        more = sweep(&mut tables, SWEEP_ROWS).map_err(Error::Stopped)?;
+        base::write_changes(&txn, &tables.changes)?;
+    }
+    base::write_checkpoint(&txn, shared.shard, checkpoint)?;
+    base::commit(txn)?;
+    Ok((Base::new(base.db.clone())?, more))
+}
+
+/// What the sweep sees and changes: the rows of the checkpoint in the making.
+struct Swept<'a> {
+    shared: &'a Shared,
+    changes: Overlay,
+    frozen: &'a Frozen,
+}
+
+impl Swept<'_> {
+    fn stack(&self) -> Stack<'_> {
+        Stack {
+            overlays: [Some(&self.changes), Some(&self.frozen.rows)],
+            base: &self.frozen.base,
+            trouble: Trouble { failure: &self.shared.failure, file: &self.shared.file },
+        }
+    }
+}
+
+impl Tables for Swept<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Stop> {
+        self.stack().get(table, key)
+    }
+
+    fn scan(&self, table: Table, range: Range, reverse: bool) -> Rows<'_> {
+        self.stack().scan(table, &range, reverse)
+    }
+
+    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
+        self.changes.set(table, key, Some(value));
+    }
+
+    fn delete(&mut self, table: Table, key: &[u8]) {
+        self.changes.set(table, Bytes::copy_from_slice(key), None);
+    }
+}
