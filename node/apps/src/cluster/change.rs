@@ -23,6 +23,9 @@ impl Cluster {
             Command::RemoveMember { id, expected } => self.remove_member(at, id, expected, tables),
             Command::UpdateMember { member, expected } => self.update_member(member, expected, tables),
             Command::RaiseLevel { level, expected } => self.raise_level(level, expected),
+            Command::Join { name, address, http_url, store_id } => {
+                self.join(Member { id: NodeId(at.index), name, address, http_url, store_id: Some(store_id) })
+            }
         }
     }
 
@@ -76,6 +79,7 @@ impl Cluster {
         for &id in &voters {
             record.member(id, tables)?;
         }
+        next.joining.retain(|id| !voters.contains(id));
         next.voters = voters;
         check(&next)?;
         Ok(Some(next))
@@ -100,6 +104,7 @@ impl Cluster {
             return Err(Refusal::StillVotes { id }.into());
         }
         next.members.remove(&id);
+        next.joining.remove(&id);
         put_removed(tables, id, at.index);
         Ok(Some(next))
     }
@@ -135,6 +140,25 @@ impl Cluster {
         }
         // Membership is untouched: nothing is left to settle.
         Ok(Some(Record { level, settled: true, ..next }))
+    }
+
+    fn join(&self, member: Member) -> Changed {
+        let record = self.initialized()?;
+        if let Some(by) = &record.managed_by {
+            return Err(Refusal::Managed { by: by.clone() }.into());
+        }
+        if record.members.values().any(|known| known.store_id == member.store_id) {
+            return Ok(None);
+        }
+        let mut next = record.next(record.generation)?;
+        let elsewhere = |known: &&Member| known.name == member.name && known.address != member.address;
+        if let Some(Member { id, address, .. }) = record.members.values().find(elsewhere) {
+            return Err(Refusal::NameTaken { id: *id, address: address.clone() }.into());
+        }
+        next.joining.insert(member.id);
+        next.members.insert(member.id, member);
+        check(&next)?;
+        Ok(Some(next))
     }
 
     fn initialized(&self) -> Result<&Record, Refusal> {
@@ -183,8 +207,17 @@ fn difference(member: &Member, asked: &Member) -> String {
 
 /// Whether a record makes sense: bounds that keep it small, and the invariants of [`super`].
 fn check(record: &Record) -> Result<(), Refusal> {
-    let Record { generation: _, members, voters, settled: _, shards, level: _, epoch: _, managed_by } =
-        record;
+    let Record {
+        generation: _,
+        members,
+        voters,
+        joining,
+        settled: _,
+        shards,
+        level: _,
+        epoch: _,
+        managed_by,
+    } = record;
     let invalid = |reason: String| Err(Refusal::Invalid { reason });
     if !(1..=SHARDS_MAX).contains(shards) {
         return invalid(format!("a cluster has 1 to {SHARDS_MAX} shards, not {shards}"));
@@ -197,6 +230,9 @@ fn check(record: &Record) -> Result<(), Refusal> {
     }
     if let Some(id) = voters.iter().find(|id| !members.contains_key(id)) {
         return Err(Refusal::UnknownMember { id: *id });
+    }
+    if joining.iter().any(|id| voters.contains(id) || !members.contains_key(id)) {
+        return invalid("who is joining is a member without a vote".to_owned());
     }
     if managed_by.as_ref().is_some_and(|name| !(1..=253).contains(&name.len())) {
         return invalid("the manager's name has 1 to 253 bytes".to_owned());

@@ -3,7 +3,7 @@
 //! Commands stand in logs: variants and their fields are never reordered, removed or changed; new ones are appended.
 
 use super::{Member, Record};
-use crate::{Level, NodeId};
+use crate::{Level, NodeId, StoreId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -52,6 +52,20 @@ pub enum Command {
         /// The generation whose members support it.
         expected: u64,
     },
+    /// Adds a member that votes as soon as it has caught up. Its id is this entry's index.
+    ///
+    /// Decided by the disk alone, so it needs no generation: a disk that is a member's already is that member. A member
+    /// of the same name at the same address lost its disk: the new one takes its place.
+    Join {
+        /// The member's name.
+        name: String,
+        /// Where its peers reach it: host:port.
+        address: String,
+        /// Where its clients reach it: a URL.
+        http_url: Option<String>,
+        /// Its disk.
+        store_id: StoreId,
+    },
 }
 
 /// A read of the record.
@@ -66,7 +80,7 @@ pub enum Query {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// To every command: the record is as asked, now or already before.
+    /// To every command but [`Command::Join`]: the record is as asked, now or already before.
     Changed {
         /// The generation of the record now.
         generation: u64,
@@ -77,6 +91,13 @@ pub enum Reply {
     Record(Option<Record>),
     /// To [`Query::Removed`]: the index of the entry that removed the id.
     Removed(Option<u64>),
+    /// To [`Command::Join`]: the disk is this member's.
+    Joined {
+        /// The member.
+        id: NodeId,
+        /// The generation of the record now.
+        generation: u64,
+    },
 }
 
 /// The record changed: this is the new one.
@@ -140,6 +161,20 @@ pub enum Refusal {
     StillVotes {
         /// The id.
         id: NodeId,
+    },
+    /// The membership is changed by its manager alone.
+    #[error("membership is managed by the {by}")]
+    Managed {
+        /// Who changes it.
+        by: String,
+    },
+    /// Another member has that name, at another address.
+    #[error("the name belongs to member {id}, which is at another address: {address}")]
+    NameTaken {
+        /// The member.
+        id: NodeId,
+        /// Where it is.
+        address: String,
     },
     /// A record that makes no sense: no voters, too many shards, an empty name, ….
     #[error("invalid: {reason}")]

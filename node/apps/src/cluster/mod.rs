@@ -13,7 +13,7 @@
 //! * Every change raises `generation` by one, and is planned from the generation before it; settling is no change.
 //! * A change begins only when the one before is settled.
 //! * An id that was removed is never a member again.
-//! * Every voter is a member, and there is at least one.
+//! * Every voter is a member, and there is at least one. Who is joining is a member without a vote.
 //!
 //! Not here: what makes a record true (`shards/membership.rs` of schedia-node), who may ask (its doors).
 
@@ -77,20 +77,27 @@ impl App for Cluster {
         command: Command,
         tables: &mut dyn Tables,
     ) -> Result<(Reply, Vec<Event>), Stop> {
-        let changed = self.changed(at, command, tables)?;
-        let record = match changed {
-            Some(record) => self.record.insert(record),
-            // As asked already.
-            None => {
-                let record = self.record.as_ref().ok_or(Refusal::NotInitialized)?;
-                return Ok((record.into(), Vec::new()));
-            }
+        let store_id = match &command {
+            Command::Join { store_id, .. } => Some(store_id.clone()),
+            _ => None,
         };
-        let row = postcard::to_extend(record, vec![FORMAT]);
-        let row =
-            row.map_err(|error| Stop::Broken(format!("the cluster record cannot be written: {error}")))?;
-        tables.put(RECORD, Bytes::from_static(ONLY), row.into());
-        Ok(((&*record).into(), vec![Event(record.clone())]))
+        let mut events = Vec::new();
+        if let Some(record) = self.changed(at, command, tables)? {
+            let row = postcard::to_extend(&record, vec![FORMAT]);
+            let row =
+                row.map_err(|error| Stop::Broken(format!("the cluster record cannot be written: {error}")))?;
+            tables.put(RECORD, Bytes::from_static(ONLY), row.into());
+            events.push(Event(record.clone()));
+            self.record = Some(record);
+        }
+        let record = self.record.as_ref().ok_or(Refusal::NotInitialized)?;
+        let Record { generation, settled, .. } = *record;
+        let reply =
+            match record.members.values().find(|member| store_id.is_some() && member.store_id == store_id) {
+                Some(member) => Reply::Joined { id: member.id, generation },
+                None => Reply::Changed { generation, settled },
+            };
+        Ok((reply, events))
     }
 
     fn query(&self, _at: At, query: Query, tables: &dyn Tables) -> Result<Reply, Stop> {
@@ -98,12 +105,6 @@ impl App for Cluster {
             Query::Record => Ok(Reply::Record(self.record.clone())),
             Query::Removed(id) => Ok(Reply::Removed(removed(tables, id)?)),
         }
-    }
-}
-
-impl From<&Record> for Reply {
-    fn from(record: &Record) -> Reply {
-        Reply::Changed { generation: record.generation, settled: record.settled }
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Member {
 }
 
 /// What the cluster agreed about itself.
+///
+/// Stands in logs and tables: its fields are never reordered, removed or changed within a row format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Counts changes of this record; the precondition of every membership verb.
@@ -28,6 +30,9 @@ pub struct Record {
     pub members: BTreeMap<NodeId, Member>,
     /// The members that vote, or will as soon as the record is settled.
     pub voters: BTreeSet<NodeId>,
+    /// The members that get a vote as soon as they have caught up: those that joined by themselves.
+    #[serde(default)]
+    pub joining: BTreeSet<NodeId>,
     /// Whether every shard's committed membership is what this record says.
     pub settled: bool,
     /// Number of shards, fixed at creation.

@@ -125,6 +125,11 @@ impl Machine {
                 let expected = line.number("expected").unwrap();
                 self.cluster(line, cluster::Command::RaiseLevel { level, expected })
             }
+            "join" => {
+                let Member { name, address, http_url, store_id, .. } = member(line);
+                let store_id = store_id.unwrap();
+                self.cluster(line, cluster::Command::Join { name, address, http_url, store_id })
+            }
             "record" => self.ask(Query::Cluster(cluster::Query::Record)),
             "removed" => self.ask(Query::Cluster(cluster::Query::Removed(NodeId(line.word_number(1))))),
             verb => panic!("unknown verb: {verb}"),
@@ -229,10 +234,11 @@ fn list(line: &Line<'_>) -> kv::List {
 }
 
 fn member(line: &Line<'_>) -> Member {
+    let name = line.text("name").unwrap_or_else(|| format!("n{}", line.options["id"]));
     Member {
-        id: NodeId(line.number("id").unwrap()),
-        name: line.text("name").unwrap_or_else(|| format!("n{}", line.options["id"])),
-        address: line.text("address").unwrap_or_else(|| format!("n{}:7000", line.options["id"])),
+        id: NodeId(line.number("id").unwrap_or(0)),
+        address: line.text("address").unwrap_or_else(|| format!("n{}:7000", name.trim_start_matches('n'))),
+        name,
         http_url: line.text("http"),
         store_id: line.options.get("store").map(|text| text.parse().unwrap()),
     }
@@ -246,6 +252,7 @@ fn first_record(line: &Line<'_>) -> Record {
         generation: 1,
         members: [(NodeId(1), seed)].into(),
         voters: [NodeId(1)].into(),
+        joining: BTreeSet::new(),
         settled: true,
         shards: line.number("shards").unwrap_or(1),
         level: Level(1),
@@ -262,6 +269,9 @@ fn answer(reply: &Reply) -> String {
         }
         Reply::Cluster(cluster::Reply::Record(Some(record))) => record_text(record),
         Reply::Cluster(cluster::Reply::Record(None)) => "none".to_owned(),
+        Reply::Cluster(cluster::Reply::Joined { id, generation }) => {
+            format!("joined {id} generation={generation}")
+        }
         Reply::Cluster(cluster::Reply::Removed(index)) => format!("removed {index:?}"),
     }
 }
@@ -321,11 +331,13 @@ fn event(event: &Event) -> String {
 
 fn record_text(record: &Record) -> String {
     let list = |ids: Vec<String>| ids.join(",");
+    let ids = |ids: &BTreeSet<NodeId>| list(ids.iter().map(NodeId::to_string).collect());
     format!(
-        "generation={} members={} voters={} settled={} level={}",
+        "generation={} members={} voters={}{} settled={} level={}",
         record.generation,
         list(record.members.values().map(|member| format!("{}:{}", member.id, member.name)).collect()),
-        list(record.voters.iter().map(NodeId::to_string).collect()),
+        ids(&record.voters),
+        if record.joining.is_empty() { String::new() } else { format!(" joining={}", ids(&record.joining)) },
         record.settled,
         record.level
     )
