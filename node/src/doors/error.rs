@@ -169,6 +169,8 @@ impl From<cluster::Refusal> for DoorError {
             cluster::Refusal::OtherMember { .. } => DoorError::conflict("other_member", message),
             cluster::Refusal::IdNotGiven { .. } => DoorError::conflict("id_not_given", message),
             cluster::Refusal::StillVotes { .. } => DoorError::conflict("still_votes", message),
+            cluster::Refusal::Managed { .. } => DoorError::new(S::FORBIDDEN, "managed_by_operator", message),
+            cluster::Refusal::NameTaken { .. } => DoorError::conflict("name_taken", message),
             cluster::Refusal::Invalid { .. } => DoorError::bad_request(message),
         }
     }

@@ -36,6 +36,8 @@ fn every_error_has_its_status_code_and_words() {
         cluster::Refusal::OtherMember { id, difference: "name".into() },
         cluster::Refusal::IdNotGiven { id },
         cluster::Refusal::StillVotes { id },
+        cluster::Refusal::Managed { by: "operator".into() },
+        cluster::Refusal::NameTaken { id, address: "n4:7000".into() },
         cluster::Refusal::Invalid { reason: "no voters".into() },
     ];
     let membership = vec![

@@ -108,13 +108,13 @@ pub struct Event(pub Record);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// The change was planned from another generation of the record.
-    #[error("stale: the cluster record is at generation {current}")]
+    #[error("planned from another generation; the cluster record's: {current}")]
     Stale {
         /// The generation now.
         current: u64,
     },
     /// An earlier change is not finished.
-    #[error("change_in_progress: generation {current} of the cluster record is not settled yet")]
+    #[error("generation {current} of the cluster record is not settled yet")]
     ChangeInProgress {
         /// The generation now.
         current: u64,
