@@ -34,6 +34,21 @@ impl Applications {
     }
 }
 
+/// Removes rows that nothing depends on any more from durable `tables`: writes and deletes at most `rows_max` (or a few, if
+/// that is less than ten), and answers whether there is more to do. For one member alone, outside apply.
+pub fn sweep(tables: &mut dyn Tables, rows_max: usize) -> Result<bool, Stop> {
+    let Some(kv::Removal { rows, progress, more }) = kv::removable(&*tables, rows_max.saturating_sub(1) / 5)?
+    else {
+        return Ok(false);
+    };
+    for (table, key) in rows {
+        tables.delete(table, &key);
+    }
+    let (table, key, value) = progress;
+    tables.put(table, key, value);
+    Ok(more)
+}
+
 /// Each command writes into a [`Delta`] of its own, which is merged only if the command succeeds.
 impl App for Applications {
     type Command = Command;

@@ -17,7 +17,7 @@ pub mod kv;
 mod stop;
 pub mod tables;
 
-pub use applications::{Applications, Command, Event, InvalidCommand, Query, Reply, TABLES};
+pub use applications::{Applications, Command, Event, InvalidCommand, Query, Reply, TABLES, sweep};
 pub use ids::{At, ClusterId, Epoch, InvalidId, Level, NodeId, ShardId, StoreId};
 pub use stop::{Refusal, Stop};
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use schedia_apps::kv::{self, Continuation, Detail, KeyRange, List};
 use schedia_apps::tables::{Delta, MemoryTables, Range, Row, Table, Tables};
-use schedia_apps::{App, Applications, At, Command, Query, Refusal, Reply, Stop};
+use schedia_apps::{App, Applications, At, Command, Query, Refusal, Reply, Stop, sweep};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -107,7 +107,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key(), precondition())
             .prop_map(|(key, if_mod_revision)| Step::Command(kv::Command::Delete(kv::Delete { key, if_mod_revision }))),
         1 => (0u64..40).prop_map(|revision| Step::Command(kv::Command::Compact { revision })),
-        2 => (1usize..5).prop_map(Step::Remove),
+        2 => (0usize..20).prop_map(Step::Remove),
         1 => Just(Step::Reopen),
     ]
 }
@@ -124,15 +124,6 @@ fn kv_reply(reply: Reply) -> kv::Reply {
         Reply::Kv(reply) => reply,
         Reply::Cluster(_) => panic!("not the reply of kv"),
     }
-}
-
-fn remove(tables: &mut MemoryTables, examined_max: usize) {
-    let Some(removal) = kv::removable(tables, examined_max).unwrap() else { return };
-    for (table, key) in removal.rows {
-        tables.delete(table, &key);
-    }
-    let (table, key, value) = removal.progress;
-    tables.put(table, key, value);
 }
 
 /// All pages of a list.
@@ -220,7 +211,7 @@ proptest! {
                         }
                     }
                 }
-                Step::Remove(examined_max) => remove(&mut tidy, examined_max),
+                Step::Remove(rows_max) => drop(sweep(&mut tidy, rows_max).unwrap()),
                 Step::Reopen => tidy_apps = Applications::open(&tidy).unwrap(),
             }
             prop_assert_eq!(Applications::digest(&tables).unwrap(), Applications::digest(&tidy).unwrap());
@@ -239,7 +230,7 @@ proptest! {
     /// Once removal is through, what is left is what the readable revisions need, and no more.
     #[test]
     fn removal_leaves_one_change_of_a_key_below_the_compaction(
-        steps in proptest::collection::vec(step(), 1..80), examined_max in 1usize..8,
+        steps in proptest::collection::vec(step(), 1..80), rows_max in 0usize..30,
     ) {
         let mut tables = MemoryTables::default();
         let mut apps = Applications::open(&tables).unwrap();
@@ -247,14 +238,12 @@ proptest! {
             let at = At { index: index as u64, time_ms: index as u64 * 25_000, ..At::default() };
             match step {
                 Step::Command(command) => drop(apps.apply(at, Command::Kv(command), &mut tables)),
-                Step::Remove(examined_max) => remove(&mut tables, examined_max),
+                Step::Remove(rows_max) => drop(sweep(&mut tables, rows_max).unwrap()),
                 Step::Reopen => {}
             }
         }
-        for _ in 0..1_000 {
-            remove(&mut tables, examined_max);
-        }
-        prop_assert_eq!(kv::removable(&tables, examined_max).unwrap(), None);
+        while sweep(&mut tables, rows_max).unwrap() {}
+        prop_assert_eq!(kv::removable(&tables, rows_max).unwrap(), None);
         let query = |query| kv_reply(apps.query(At::default(), Query::Kv(query), &tables).unwrap());
         let kv::Reply::Revisions { revision, compacted } = query(kv::Query::Revisions) else { unreachable!() };
         let oldest = compacted.unwrap_or(1).max(1);

@@ -62,11 +62,13 @@ pub struct Removal {
     pub rows: Vec<(Table, Bytes)>,
     /// The row that lets the next batch begin where this one ends.
     pub progress: (Table, Bytes, Bytes),
+    /// Whether there is a next batch already.
+    pub more: bool,
 }
 
 /// The next batch of rows that may be removed; `None` when there are none.
 ///
-/// Looks at no more than `examined_max` changes (at least one). To be computed from durable state (a checkpoint), never
+/// Looks at no more than `examined_max` changes (at least one) and names no more than five times as many rows. To be computed from durable state (a checkpoint), never
 /// from what a crash could take back: a compaction that was lost must not have removed anything.
 ///
 /// A change is what makes an older one removable: the put or tombstone it replaced. So each batch looks only at changes
@@ -79,7 +81,9 @@ pub fn removable(tables: &dyn Tables, examined_max: usize) -> Result<Option<Remo
         // Tombstones exactly at the compaction before were left: now they may go.
         Some(swept) => swept.position.min(Revision::first(swept.compacted)),
     };
-    let mut removed = minutes_before(compacted, examined_max.max(1), tables)?;
+    let examined_max = examined_max.max(1);
+    let mut removed = minutes_before(compacted, examined_max, tables)?;
+    let minutes_left = removed.len() == examined_max;
     let done = Revision::first(compacted + 1);
     if from >= done && removed.is_empty() {
         return Ok(None);
@@ -88,7 +92,7 @@ pub fn removable(tables: &dyn Tables, examined_max: usize) -> Result<Option<Remo
     if from < done {
         for (examined, change) in rows::history(tables, from, Revision::last(compacted)).enumerate() {
             let (_, _, revision, Past { key, put }) = change?;
-            if examined == examined_max.max(1) {
+            if examined == examined_max {
                 position = revision;
                 break;
             }
@@ -101,7 +105,8 @@ pub fn removable(tables: &dyn Tables, examined_max: usize) -> Result<Option<Remo
             }
         }
     }
-    Ok(Some(Removal { rows: removed, progress: rows::swept_row(Swept { compacted, position }) }))
+    let progress = rows::swept_row(Swept { compacted, position });
+    Ok(Some(Removal { rows: removed, progress, more: minutes_left || position < done }))
 }
 
 /// The rows of minutes whose revisions were all compacted: [`Kv::compactable`] answers nothing from them.

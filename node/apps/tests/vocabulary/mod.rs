@@ -3,8 +3,10 @@
 
 use bytes::Bytes;
 use schedia_apps::cluster::{self, Member, Record};
-use schedia_apps::tables::{MemoryTables, Tables};
-use schedia_apps::{App, Applications, At, Command, Epoch, Event, Level, NodeId, Query, Reply, Stop, kv};
+use schedia_apps::tables::{MemoryTables, Range, Tables};
+use schedia_apps::{
+    App, Applications, At, Command, Epoch, Event, Level, NodeId, Query, Reply, Stop, TABLES, kv, sweep,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -172,18 +174,17 @@ impl Machine {
     }
 
     /// Removes rows as a member's flusher does, batch by batch; the digest must not notice.
-    fn remove(&mut self, examined_max: usize) -> String {
+    fn remove(&mut self, rows_max: usize) -> String {
         let before = Applications::digest(&self.tables).unwrap();
-        let (mut rows, mut batches) = (0, 0);
-        while let Some(removal) = kv::removable(&self.tables, examined_max).unwrap() {
-            for (table, key) in removal.rows {
-                rows += usize::from(self.tables.get(table, &key).unwrap().is_some());
-                self.tables.delete(table, &key);
-            }
-            let (table, key, value) = removal.progress;
-            self.tables.put(table, key, value);
+        let count = |tables: &MemoryTables| -> usize {
+            let tables_removed_from = TABLES.iter().filter(|table| table.0 != "kv.swept");
+            tables_removed_from.map(|table| tables.scan(*table, Range::all(), false).count()).sum()
+        };
+        let (rows, mut batches) = (count(&self.tables), 1);
+        while sweep(&mut self.tables, rows_max).unwrap() {
             batches += 1;
         }
+        let rows = rows - count(&self.tables);
         assert_eq!(
             Applications::digest(&self.tables).unwrap(),
             before,
