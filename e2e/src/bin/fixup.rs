@@ -1,16 +1,29 @@
-//! `cargo fixup`: the one command that rewrites the tree: formatting and generated files.
+//! `cargo fixup`: the one command that rewrites the tree: formatting, and the files that are generated from code.
 
+use schedia_e2e::paths;
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
-    let format =
-        Command::new("cargo").args(["fmt", "--all"]).current_dir(schedia_e2e::paths::workspace()).status();
-    match format {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(e) => {
-            eprintln!("cargo fmt cannot be started: {e}");
+    match fixup() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn fixup() -> Result<(), String> {
+    let path = paths::workspace().join("deploy/manifests/crd.yaml");
+    let yaml = schedia_crds::yaml();
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(&yaml) {
+        std::fs::write(&path, yaml).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        println!("written: {}", path.display());
+    }
+    let format = Command::new("cargo").args(["fmt", "--all"]).current_dir(paths::workspace()).status();
+    match format {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo fmt failed: {status}")),
+        Err(e) => Err(format!("cargo fmt cannot be started: {e}")),
     }
 }
