@@ -15,6 +15,11 @@ pub fn target() -> PathBuf {
     }
 }
 
+/// The static `schedia` that the image holds, once `cargo cluster image` has built it.
+pub fn static_schedia() -> PathBuf {
+    target().join(format!("{}-unknown-linux-gnu/release/schedia", std::env::consts::ARCH))
+}
+
 /// What may be kept between clones: `E2E_CACHE`, else `schedia` in the user's cache directory.
 pub fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -14,7 +14,7 @@ use schedia_e2e::paths::workspace;
 #[command(name = "cargo cluster", disable_help_subcommand = true)]
 struct Arguments {
     /// Which cluster: several can be up side by side
-    #[arg(long, global = true, default_value = "schedia", env = "SCHEDIA_CLUSTER")]
+    #[arg(long, global = true, default_value = "schedia", env = "E2E_CLUSTER")]
     name: String,
     #[command(subcommand)]
     verb: Verb,
@@ -47,6 +47,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build Schedia's image and print where its archive is
+    Image,
     /// Build Schedia's image and load it into all nodes; or load these archives
     LoadImage { archives: Vec<PathBuf> },
     /// Publish a Service on a loopback port until `down`
@@ -148,6 +150,7 @@ async fn carry_out(Arguments { name, verb }: Arguments) -> Result<ExitCode, Kube
             cluster.kubeconfig()?;
             return become_program(cluster.kubectl().as_std_mut().args(args));
         }
+        Verb::Image => println!("{}", image::build(workspace()).await?.path.display()),
         Verb::LoadImage { archives } if archives.is_empty() => {
             cluster.kubeconfig()?;
             let archive = image::build(workspace()).await?;

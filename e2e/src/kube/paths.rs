@@ -54,11 +54,10 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// In the project's cache; the clusters' state is below it, or in `$SCHEDIA_STATE`.
+    /// In the project's cache; the clusters' state is below it, or in `$E2E_STATE`.
     pub fn new(name: &str) -> Result<Paths, KubeError> {
         let cache = std::path::absolute(crate::paths::cache()).map_err(KubeError::io("find", "the cache"))?;
-        let clusters =
-            std::env::var_os("SCHEDIA_STATE").map_or_else(|| cache.join("clusters"), PathBuf::from);
+        let clusters = std::env::var_os("E2E_STATE").map_or_else(|| cache.join("clusters"), PathBuf::from);
         Paths::at(name, cache, clusters)
     }
 
@@ -74,7 +73,7 @@ impl Paths {
         for below in ["/etc", "/var", "/opt", "/run", "/proc", "/sys"] {
             if clusters.starts_with(below) {
                 return Err(KubeError::Refused(format!(
-                    "the clusters' state must not lie under {below}, set SCHEDIA_STATE: {}",
+                    "the clusters' state must not lie under {below}, set E2E_STATE: {}",
                     clusters.display()
                 )));
             }

@@ -79,6 +79,13 @@ impl Node {
         self.client().status().await.map_err(|e| format!("{}: {e}", self.name))
     }
 
+    /// Its metrics, in the text format of Prometheus.
+    pub async fn metrics(&self) -> Result<String, String> {
+        let answer =
+            reqwest::get(format!("{}/metrics", self.admin_url())).await.map_err(|e| e.to_string())?;
+        answer.text().await.map_err(|e| e.to_string())
+    }
+
     /// Whether its process was started and not yet ended by us.
     pub fn is_running(&self) -> bool {
         self.child.is_some()

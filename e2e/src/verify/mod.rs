@@ -9,7 +9,6 @@
 
 pub mod deny;
 pub mod exec;
-pub mod leftovers;
 pub mod plan;
 pub mod report;
 pub mod tree;
@@ -18,6 +17,7 @@ pub use plan::Options;
 pub use report::{Counts, Outcome, Row, Verdict, count_tests, time};
 
 use crate::preflight::{self, Needs};
+use crate::process::binary;
 use exec::End;
 use plan::{AfterFailure, Step, Work};
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ impl Run {
                 Err(end) => end,
             },
             Work::Advisories => return self.advisories(step.name, log).await,
-            Work::Leftovers => return found(log, leftovers::traces("schedia")),
+            Work::Leftovers => return found(log, leftovers()),
             Work::Tree => return self.compare_tree(log),
         };
         Ok(self.judge(end))
@@ -142,8 +142,15 @@ impl Run {
     fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("cargo");
         command.args(arguments).env("CARGO_TERM_COLOR", "never");
-        if arguments.first() == Some(&"doc") {
-            command.env("RUSTDOCFLAGS", "-D warnings");
+        match arguments {
+            ["doc", ..] => drop(command.env("RUSTDOCFLAGS", "-D warnings")),
+            ["test", .., "processes"] => drop(command.env(binary::VARIABLE, crate::paths::static_schedia())),
+            ["test", .., "kubernetes"] => {
+                if let Ok(paths) = crate::kube::Paths::new(plan::CLUSTER_NAME) {
+                    command.env("KUBECONFIG", paths.kubeconfig()).env("E2E_CLUSTER", plan::CLUSTER_NAME);
+                }
+            }
+            _ => {}
         }
         if self.options.full {
             command.env("E2E_FULL", "1").env("PROPTEST_CASES", "4096");
@@ -155,6 +162,16 @@ impl Run {
 fn in_workspace(mut command: Command) -> Command {
     command.current_dir(crate::paths::workspace());
     command
+}
+
+/// What the cluster of [`plan::CLUSTER_NAME`] left, or why that cannot be told.
+fn leftovers() -> Vec<String> {
+    let look = || {
+        let paths = crate::kube::Paths::new(plan::CLUSTER_NAME)?;
+        // It starts no machine: it needs no program for them.
+        crate::kube::Cluster::new(paths, PathBuf::new()).leftovers()
+    };
+    look().unwrap_or_else(|e| vec![e.chain()])
 }
 
 /// A step after the first failure.

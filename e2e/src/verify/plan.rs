@@ -56,6 +56,9 @@ const fn step(name: &'static str, work: Work) -> Step {
     Step { name, work, after_failure: AfterFailure::Stop }
 }
 
+/// The cluster of `cargo verify`: one that a person has up (`schedia`, of `cargo demo`) is left alone.
+pub const CLUSTER_NAME: &str = "verify";
+
 const BEFORE: [Step; 8] = [
     step("format", Work::Cargo(&["fmt", "--all", "--check"])),
     step(
@@ -70,13 +73,23 @@ const BEFORE: [Step; 8] = [
     step("processes", Work::Cargo(&["test", "--locked", "--test", "processes"])),
 ];
 
-const CLUSTER: [Step; 5] = [
-    step("cluster build", Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "build"])),
-    step("cluster up", Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "up"])),
+const CLUSTER: [Step; 6] = [
+    step(
+        "cluster build",
+        Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "build"]),
+    ),
+    step(
+        "cluster up",
+        Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "up"]),
+    ),
+    step(
+        "load image",
+        Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "load-image"]),
+    ),
     step("kubernetes", Work::Cargo(&["test", "--locked", "--test", "kubernetes"])),
     Step {
         name: "cluster down",
-        work: Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "down"]),
+        work: Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "down"]),
         after_failure: AfterFailure::CleanUp("cluster up"),
     },
     Step { name: "leftovers", work: Work::Leftovers, after_failure: AfterFailure::CleanUp("cluster up") },

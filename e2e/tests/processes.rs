@@ -1,0 +1,28 @@
+//! Real `schedia serve` processes on this machine, under load and under faults.
+//!
+//! Run by `cargo verify` against the static program of the image; by hand: `cargo test --test processes`.
+
+#[path = "processes/bad_requests.rs"]
+mod bad_requests;
+#[path = "processes/faults.rs"]
+mod faults;
+#[path = "processes/identity.rs"]
+mod identity;
+
+use std::time::Duration;
+
+/// For what takes seconds on a free machine: its cores may be shared.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `E2E_FULL` (set by `cargo verify --full`) makes fault runs this much longer.
+fn rounds(usual: u64) -> u64 {
+    if std::env::var_os("E2E_FULL").is_some() { usual * 10 } else { usual }
+}
+
+/// Drawn anew each run and printed; `E2E_SEED` repeats one.
+fn seed() -> u64 {
+    std::env::var("E2E_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..1 << 32))
+}
