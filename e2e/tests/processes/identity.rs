@@ -89,8 +89,7 @@ async fn a_restarted_node_is_who_it_was_whatever_it_is_started_with() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_are_never_used_twice() {
-    let mut cluster = Cluster::joined(3).await;
-    cluster.add();
+    let cluster = Cluster::joined(3).await;
     let mut ids = Vec::new();
     for node in &cluster.nodes[..3] {
         ids.push(node.status().await.unwrap().node_id.unwrap());
