@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before the next checkpoint when only the sweep has more to do.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// Rows swept in one checkpoint: some tens of milliseconds of work.
-const SWEEP_ROWS: usize = 20_000;
+const SWEEP_ROWS: usize = 10_000;
 /// How often a flush that waits for the log looks whether it should give up.
 const LOG_PATIENCE: Duration = Duration::from_millis(100);
 
