@@ -132,7 +132,7 @@ fn expected(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Overlays above a file are one map: through batches, freezes, flushes and kills, forwards and backwards.
     #[test]

@@ -103,7 +103,7 @@ fn who_holds_the_state_of_before_an_install_goes_on_reading_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn it_does_not_matter_where_the_stream_is_cut(cuts in proptest::collection::vec(1..400_usize, 1..40)) {
