@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing behind [`Settings::check`] reads an unchecked setting, an argument or the environment.
 
+use crate::shards::Timings;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -97,7 +98,7 @@ pub struct Config {
     /// What a blank node does.
     pub start: Start,
     /// Raft's clockwork.
-    pub timing: Timing,
+    pub timings: Timings,
     /// Memory for pages of the state files, over all shards.
     pub cache_bytes: u64,
     /// Memory for applied, unflushed writes of one shard.
@@ -132,17 +133,6 @@ pub struct Peers {
     pub marked: bool,
     /// Whether this node is the first by name: the seed, unless another one says it is marked.
     pub first: bool,
-}
-
-/// Raft's clockwork.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// The leader's heartbeat.
-    pub heartbeat: Duration,
-    /// The shortest silence of a leader before an election.
-    pub election_min: Duration,
-    /// The longest.
-    pub election_max: Duration,
 }
 
 /// The form of log lines.
@@ -232,7 +222,7 @@ impl Settings {
             advertise_http: self.advertise_http,
             advertise_peer: self.advertise_peer,
             start,
-            timing: timing(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
+            timings: timings(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
             cache_bytes: mib("--cache-mib", self.cache_mib, 64, 1..=1 << 20)?,
             overlay_bytes: mib("--overlay-mib", self.overlay_mib, 128, 8..=1 << 16)?,
             kv_history: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
@@ -300,7 +290,7 @@ fn peer_list(list: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     Ok(nodes)
 }
 
-fn timing(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<Timing, ConfigError> {
+fn timings(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<Timings, ConfigError> {
     let heartbeat = within("--heartbeat-ms", heartbeat.unwrap_or(100), 10..=60_000)?;
     let min = within("--election-min-ms", min.unwrap_or(300), 20..=600_000)?;
     let max = within("--election-max-ms", max.unwrap_or(500), 20..=600_000)?;
@@ -312,8 +302,7 @@ fn timing(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<
     if max <= min {
         return refuse(format_args!("--election-max-ms {max} must be above --election-min-ms {min}"));
     }
-    let [heartbeat, election_min, election_max] = [heartbeat, min, max].map(Duration::from_millis);
-    Ok(Timing { heartbeat, election_min, election_max })
+    Ok(Timings { heartbeat_ms: heartbeat, election_min_ms: min, election_max_ms: max })
 }
 
 fn within(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, ConfigError> {

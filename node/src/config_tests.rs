@@ -36,7 +36,7 @@ fn defaults_listen_on_loopback_and_wait() {
     assert_eq!(config.admin, "127.0.0.1:8081".parse().unwrap());
     assert_eq!(config.peer, "127.0.0.1:7000".parse().unwrap());
     assert_eq!(config.start, Start::Wait);
-    assert_eq!(config.timing.heartbeat, Duration::from_millis(100));
+    assert_eq!(config.timings, Timings::default());
     assert_eq!((config.cache_bytes, config.overlay_bytes), (64 << 20, 128 << 20));
     assert_eq!(config.kv_history, Some(Duration::from_secs(3600)));
 }

@@ -4,11 +4,13 @@
 //! node ids are numbers here and strings in Kubernetes.
 
 mod client;
+mod kv;
 mod status;
 mod transport;
 mod verbs;
 
 pub use client::Client;
+pub use kv::{KvPage, KvRow};
 pub use status::*;
 pub use transport::{Answer, ClientError, Transport};
 pub use verbs::*;

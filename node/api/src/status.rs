@@ -134,3 +134,47 @@ pub struct Alarm {
     /// In words, with what to do.
     pub message: String,
 }
+
+/// `GET /v1/status`, on the client port: the cluster as one of its nodes sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// The node that answers.
+    pub node_id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its place.
+    pub role: Role,
+    /// The release it runs.
+    pub version: String,
+    /// The leader of shard 0, if the node knows one.
+    pub leader: Option<NodeId>,
+    /// The term of shard 0.
+    pub term: u64,
+    /// The kv store's revision.
+    pub revision: u64,
+    /// The generation of the cluster record.
+    pub generation: u64,
+    /// The members, by id.
+    pub members: Vec<OverviewMember>,
+    /// How many voters may fail before the cluster stops.
+    pub can_lose: usize,
+}
+
+/// A member in an [`Overview`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverviewMember {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it.
+    pub address: String,
+    /// Where its clients reach it.
+    pub http_url: Option<String>,
+    /// Whether it votes.
+    pub voter: bool,
+    /// On the leader: how many entries it is behind.
+    pub lag: Option<u64>,
+}

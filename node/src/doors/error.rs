@@ -4,6 +4,8 @@
 //! * No caller's mistake is a 5xx, and no failure is a 2xx.
 //! * `unavailable` and its kin (503) mean certainly not applied; `outcome_unknown` (504) is the only doubt about a write.
 
+use crate::health::Unready;
+use crate::join::JoinError;
 use crate::shards::{MembershipError, ShardError};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -188,6 +190,38 @@ impl From<MembershipError> for DoorError {
             MembershipError::Impossible(_) => DoorError::bad_request(message),
             MembershipError::Shard(error) => error.into(),
         }
+    }
+}
+
+impl From<JoinError> for DoorError {
+    fn from(error: JoinError) -> DoorError {
+        use StatusCode as S;
+        let message = error.to_string();
+        match error {
+            JoinError::AlreadyAssigned { .. } => DoorError::conflict("already_assigned", message),
+            JoinError::Unassigned => DoorError::new(S::SERVICE_UNAVAILABLE, "unassigned", message),
+            JoinError::ManagedByOperator => DoorError::new(S::FORBIDDEN, "managed_by_operator", message),
+            JoinError::Invalid(_) => DoorError::bad_request(message),
+            JoinError::Storage(_) => DoorError::new(S::SERVICE_UNAVAILABLE, "stopped", message),
+            JoinError::Membership(error) => error.into(),
+            JoinError::Shard(error) => error.into(),
+        }
+    }
+}
+
+impl From<Unready> for DoorError {
+    fn from(unready: Unready) -> DoorError {
+        let code = match &unready {
+            Unready::StorageFailed(_) => "storage_failed",
+            Unready::Stopped { .. } => "stopped",
+            Unready::Unassigned => "unassigned",
+            Unready::Removed(_) => "removed",
+            Unready::NotMember => "not_member",
+            Unready::Recovering => "not_recovered",
+            Unready::NoLeader { .. } => "no_leader",
+            Unready::ShuttingDown => "shutting_down",
+        };
+        DoorError::new(StatusCode::SERVICE_UNAVAILABLE, code, unready.to_string())
     }
 }
 

@@ -6,6 +6,8 @@
 //!
 //! Not here: what a command does (`schedia_apps`), how it is replicated (`crate::shards`), the operator's port (`crate::admin`).
 
+pub(crate) mod bounds;
 pub mod error;
-mod params;
+pub mod native;
+pub(crate) mod params;
 pub mod server;

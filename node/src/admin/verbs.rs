@@ -1,0 +1,86 @@
+//! The verbs: JSON in, JSON out. Each is idempotent but `node-ids`.
+
+use super::Admin;
+use crate::doors::error::DoorError;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use schedia_api::{
+    AddLearner, Assign, Changed, Done, Initialize, Joined, NewNodeId, SetVoters, TransferLeader,
+};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A verb that is one write, or few.
+const VERB_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A change of voters copies nothing, but waits for a removed node to see it. After that: 202, and the call resumes.
+const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(15);
+
+type Answer<T> = Result<Json<T>, DoorError>;
+
+/// 200 when settled, 202 while the change is under way.
+type ChangeAnswer = Result<(StatusCode, Json<Changed>), DoorError>;
+
+pub(super) async fn initialize(State(admin): State<Arc<Admin>>, request: Request) -> Answer<Joined> {
+    let verb: Initialize = admin.verb(request).await?;
+    admin.done(admin.node.admission().initialize(verb, soon()).await)
+}
+
+pub(super) async fn node_ids(State(admin): State<Arc<Admin>>, request: Request) -> Answer<NewNodeId> {
+    let Done {} = admin.verb(request).await?;
+    let made = admin.node.member()?.new_node_id(soon()).await;
+    admin.done(made.map(|node_id| NewNodeId { node_id }))
+}
+
+pub(super) async fn assign(State(admin): State<Arc<Admin>>, request: Request) -> Answer<Joined> {
+    let verb: Assign = admin.verb(request).await?;
+    admin.done(admin.node.admission().assign(verb).await)
+}
+
+pub(super) async fn learners(State(admin): State<Arc<Admin>>, request: Request) -> ChangeAnswer {
+    let verb: AddLearner = admin.verb(request).await?;
+    admin.changed(admin.node.member()?.add_learner(verb, soon()).await)
+}
+
+pub(super) async fn membership(State(admin): State<Arc<Admin>>, request: Request) -> ChangeAnswer {
+    let verb: SetVoters = admin.verb(request).await?;
+    admin.changed(admin.node.member()?.set_voters(verb, Instant::now() + MEMBERSHIP_TIMEOUT).await)
+}
+
+pub(super) async fn transfer_leader(State(admin): State<Arc<Admin>>, request: Request) -> Answer<Done> {
+    let TransferLeader { to } = admin.verb(request).await?;
+    let transferred = admin.node.member()?.transfer_leader(to, soon()).await;
+    admin.done(transferred.map(|()| Done {}))
+}
+
+pub(super) async fn snapshot(State(admin): State<Arc<Admin>>, request: Request) -> Answer<Done> {
+    let Done {} = admin.verb(request).await?;
+    for shard in admin.node.member()?.iter() {
+        shard.snapshot().await?;
+    }
+    Ok(Json(Done {}))
+}
+
+impl Admin {
+    async fn verb<T: DeserializeOwned>(&self, request: Request) -> Result<T, DoorError> {
+        let (parts, body) = request.into_parts();
+        self.bounds.verb(&parts.headers, body).await
+    }
+
+    fn done<T, E: Into<DoorError>>(&self, result: Result<T, E>) -> Answer<T> {
+        result.map(Json).map_err(|error| error.into().with_leader(self.node.leader_url()))
+    }
+
+    fn changed<E: Into<DoorError>>(&self, result: Result<Changed, E>) -> ChangeAnswer {
+        let changed = self.done(result)?;
+        let status = if changed.settled { StatusCode::OK } else { StatusCode::ACCEPTED };
+        Ok((status, changed))
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + VERB_TIMEOUT
+}

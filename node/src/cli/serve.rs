@@ -1,0 +1,48 @@
+//! `schedia serve`: settings, log, signals; then the node.
+
+use super::CliError;
+use crate::config::{Settings, unknown_environment};
+use crate::node::{self, Listeners};
+use crate::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub(super) fn run(settings: Settings, known: &[String]) -> Result<(), CliError> {
+    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let is_known = |name: &str| known.iter().any(|known| known == name);
+    if let Some(name) = unknown_environment(names.iter().map(String::as_str), is_known) {
+        return Err(CliError::Usage(format!("unknown setting in the environment: {name}")));
+    }
+    let config = settings.check().map_err(|error| CliError::Usage(error.to_string()))?;
+    telemetry::start(config.log_format, &config.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CliError::Io { what: "starting".to_owned(), source })?;
+    runtime.block_on(async {
+        let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
+        let stop = signals().map_err(|source| CliError::Io { what: "signals".to_owned(), source })?;
+        let listeners = Listeners::bind(&config).map_err(|error| failed(&error))?;
+        node::run(config, listeners, stop).await.map_err(|error| failed(&error))
+    })
+}
+
+/// Cancelled by the first SIGTERM or SIGINT. The second one ends the process at once: as kill -9, which loses nothing.
+fn signals() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let first = stop.clone();
+    tokio::spawn(async move {
+        for count in 1.. {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if count == 2 {
+                tracing::warn!("told twice to end: ending at once");
+                std::process::exit(1);
+            }
+            tracing::info!("told to end: handing leadership over");
+            first.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,121 @@
+//! The native door: kv over plain HTTP, the state of the cluster, and joining it.
+//!
+//! Values travel as raw bytes, a key's numbers in headers `X-Schedia-…`; only lists are JSON. Keys are percent-encoded, and
+//! decoded here from the raw path: no router and no library in between folds `.`, `..` or `//`.
+//!
+//! Not here: errors' status and code (`super::error`), what a request may cost (`super::bounds`).
+
+mod kv;
+mod list;
+mod status;
+
+use super::bounds::Bounds;
+use super::error::DoorError;
+use super::params::Params;
+use crate::node::Node;
+use crate::shards::{Applied, Consistency, ShardError};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use schedia_apps::{Command, Query, Reply, ShardId, kv as kv_app};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A request that is not answered by then is given up: an election and a retry of ours fit in.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Joining is a few writes, one after another.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every handler of this door needs.
+pub(super) struct Door {
+    node: Arc<Node>,
+    bounds: Bounds,
+}
+
+/// The routes of this door.
+pub fn router(node: Arc<Node>) -> Router {
+    let door = Arc::new(Door { node, bounds: Bounds::new() });
+    let key = get(kv::get).put(kv::put).delete(kv::delete);
+    Router::new()
+        .route("/v1/kv/", key.clone())
+        .route("/v1/kv/{*key}", key)
+        .route("/v1/kv", get(kv::get_or_list).put(kv::put).delete(kv::delete))
+        .route("/v1/kv:compact", post(kv::compact))
+        .route("/v1/status", get(status::status))
+        .route("/v1/cluster/join", post(status::join))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .with_state(door)
+}
+
+/// The answer to a path that leads nowhere.
+pub(crate) async fn no_route(request: Request) -> DoorError {
+    DoorError::new(StatusCode::NOT_FOUND, "no_such_route", format!("no such route: {}", request.uri().path()))
+}
+
+/// The answer to a method that a path does not take.
+pub(crate) async fn no_method(method: Method, request: Request) -> DoorError {
+    let message = format!("{} does not take {method}", request.uri().path());
+    DoorError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+impl Door {
+    /// Runs one request: admitted, counted, its error in this door's shape.
+    async fn handle<F>(&self, handler: F) -> Response
+    where
+        F: Future<Output = Result<Response, DoorError>>,
+    {
+        let metrics = &self.node.metrics().http;
+        let answer = match self.bounds.admit() {
+            Ok(_permit) => {
+                metrics.in_flight.inc();
+                let answer = handler.await;
+                metrics.in_flight.dec();
+                answer
+            }
+            Err(busy) => Err(busy),
+        };
+        let response = answer.unwrap_or_else(IntoResponse::into_response);
+        metrics.answered(response.status().as_u16());
+        response
+    }
+
+    /// A write to kv, which lives on shard 0.
+    async fn propose(&self, command: kv_app::Command) -> Result<kv_app::Reply, DoorError> {
+        let shard = self.node.shard(ShardId(0)).map_err(|error| self.refuse(error))?;
+        let answer = shard.propose(Command::Kv(command), Instant::now() + REQUEST_TIMEOUT).await;
+        self.kv_reply(answer)
+    }
+
+    /// A read of kv.
+    async fn read(&self, query: kv_app::Query, consistency: Consistency) -> Result<kv_app::Reply, DoorError> {
+        let shard = self.node.shard(ShardId(0)).map_err(|error| self.refuse(error))?;
+        let answer = shard.read(Query::Kv(query), consistency, Instant::now() + REQUEST_TIMEOUT).await;
+        self.kv_reply(answer)
+    }
+
+    fn kv_reply(&self, answer: Result<Applied<Reply>, ShardError>) -> Result<kv_app::Reply, DoorError> {
+        match answer.map_err(|error| self.refuse(error))?.value {
+            Reply::Kv(reply) => Ok(reply),
+            Reply::Cluster(reply) => Err(unexpected(&reply)),
+        }
+    }
+
+    fn refuse(&self, error: ShardError) -> DoorError {
+        DoorError::from(error).with_leader(self.node.leader_url())
+    }
+}
+
+/// A reply of another kind than the command: a defect of ours.
+fn unexpected(reply: &impl std::fmt::Debug) -> DoorError {
+    tracing::error!(?reply, "a reply of the wrong kind");
+    DoorError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "a reply of the wrong kind: please report this",
+    )
+}

@@ -1,0 +1,145 @@
+//! One key: put, get, delete; and giving up history.
+
+use super::*;
+use crate::doors::error::MOD_REVISION;
+use crate::doors::params::decode;
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use schedia_apps::kv::{self, KeyValue, VALUE_BYTES_MAX};
+use serde::Deserialize;
+
+const REVISION: HeaderName = HeaderName::from_static("x-schedia-revision");
+const CREATE_REVISION: HeaderName = HeaderName::from_static("x-schedia-create-revision");
+const VERSION: HeaderName = HeaderName::from_static("x-schedia-version");
+
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+pub(super) async fn put(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.handle(async {
+        let (parts, body) = request.into_parts();
+        let (key, mut params) = key(&parts)?;
+        let if_mod_revision = params.number("if-mod-revision")?;
+        params.done()?;
+        // Counted until the reply is there: the value waits in the proposal meanwhile.
+        let value = door.bounds.body(&parts.headers, body, VALUE_BYTES_MAX, "a value").await?;
+        let put = kv::Put { key, value: value.bytes.clone(), if_mod_revision };
+        match door.propose(kv::Command::Put(put)).await? {
+            kv::Reply::Put { revision, create_revision, version } => {
+                let numbers = [
+                    (REVISION, revision.into()),
+                    (MOD_REVISION, revision.into()),
+                    (CREATE_REVISION, create_revision.into()),
+                    (VERSION, version.into()),
+                ];
+                Ok((HeaderMap::from_iter(numbers), ()).into_response())
+            }
+            other => Err(unexpected(&other)),
+        }
+    })
+    .await
+}
+
+pub(super) async fn get(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.handle(async {
+        let (key, params) = key(&request.into_parts().0)?;
+        get_key(&door, key, params).await
+    })
+    .await
+}
+
+/// Without a key, `/v1/kv` is the list of all.
+pub(super) async fn get_or_list(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.handle(async {
+        let parts = request.into_parts().0;
+        let mut params = Params::parse(parts.uri.query())?;
+        match params.bytes("key") {
+            Some(key) => get_key(&door, key, params).await,
+            None => list::list(&door, params).await,
+        }
+    })
+    .await
+}
+
+async fn get_key(door: &Door, key: Bytes, mut params: Params) -> Result<Response, DoorError> {
+    let consistency = consistency(&mut params)?;
+    let revision = params.number("revision")?;
+    params.done()?;
+    match door.read(kv::Query::Get { key, revision }, consistency).await? {
+        kv::Reply::Got { revision, found: Some(found) } => {
+            let KeyValue { value, create_revision, mod_revision, version, key: _, lease: _ } = found;
+            let headers = [
+                (CONTENT_TYPE, OCTETS),
+                (REVISION, revision.into()),
+                (MOD_REVISION, mod_revision.into()),
+                (CREATE_REVISION, create_revision.into()),
+                (VERSION, version.into()),
+            ];
+            Ok((HeaderMap::from_iter(headers), value).into_response())
+        }
+        kv::Reply::Got { revision, found: None } => {
+            let mut response = DoorError::from(kv::Refusal::KeyNotFound).into_response();
+            response.headers_mut().insert(REVISION, revision.into());
+            Ok(response)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn delete(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.handle(async {
+        let (key, mut params) = key(&request.into_parts().0)?;
+        let if_mod_revision = params.number("if-mod-revision")?;
+        params.done()?;
+        let delete = kv::Delete { key, if_mod_revision };
+        match door.propose(kv::Command::Delete(delete)).await? {
+            kv::Reply::Deleted { revision } => Ok(([(REVISION, revision)], ()).into_response()),
+            other => Err(unexpected(&other)),
+        }
+    })
+    .await
+}
+
+/// The body of `POST /v1/kv:compact`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compact {
+    revision: u64,
+}
+
+pub(super) async fn compact(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.handle(async {
+        let (parts, body) = request.into_parts();
+        Params::parse(parts.uri.query())?.done()?;
+        let Compact { revision } = door.bounds.verb(&parts.headers, body).await?;
+        match door.propose(kv::Command::Compact { revision }).await? {
+            kv::Reply::Compacted { revision } => Ok(([(REVISION, revision)], ()).into_response()),
+            other => Err(unexpected(&other)),
+        }
+    })
+    .await
+}
+
+/// The key a request names, in its path or its parameter `key`, and the other parameters.
+fn key(parts: &Parts) -> Result<(Bytes, Params), DoorError> {
+    let mut params = Params::parse(parts.uri.query())?;
+    let key = match parts.uri.path().strip_prefix("/v1/kv/") {
+        Some(raw) => decode(raw).ok_or_else(|| {
+            DoorError::bad_request(format!("the key is not percent-encoded (% is %25): {raw}"))
+        })?,
+        None => params.bytes("key").ok_or_else(|| DoorError::bad_request("parameter key is missing"))?,
+    };
+    Ok((key, params))
+}
+
+pub(super) fn consistency(params: &mut Params) -> Result<Consistency, DoorError> {
+    match params.bytes("consistency").as_deref() {
+        None | Some(b"linearizable") => Ok(Consistency::Linearizable),
+        Some(b"stale") => Ok(Consistency::Stale),
+        Some(other) => Err(DoorError::bad_request(format!(
+            "parameter consistency must be linearizable or stale: {:?}",
+            String::from_utf8_lossy(other)
+        ))),
+    }
+}

@@ -1,0 +1,427 @@
+//! The composition root: one node, its parts, their beginning and their end.
+//!
+//! Invariants:
+//! * The admin port serves from before recovery until after the shards ended: it can always say what is going on.
+//! * When storage fails, shards, client port and peer port end and the process stays, to say why.
+//! * A told-to-end node hands leadership over while it still answers; a second signal ends it at once.
+//!
+//! Not here: what a part does; only that it has what it needs and when it begins and ends.
+
+use crate::config::{Config, Start};
+use crate::health::{self, Health, Unready};
+use crate::join::{Admission, Advertised, JoinError};
+use crate::listen::{ListenError, listen};
+use crate::metrics::Metrics;
+use crate::peer::{Hello, Peers};
+use crate::shards::{Consistency, Shard, ShardError, Shards};
+use crate::storage::{self, Storage};
+use crate::{admin, compaction, doors};
+use schedia_api::{Alarm, DiskStatus, Overview, OverviewMember, Role, Status};
+use schedia_apps::cluster::Record;
+use schedia_apps::{Level, NodeId, Query, Reply, ShardId, kv};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often a node looks at itself: a change of its status is pushed this soon.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A local read that waits for anything longer than this is not needed for a status.
+const LOCAL_READ_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a node did not start, or ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] storage::OpenError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The shards of this disk cannot be started.
+    #[error("cannot start as a member: {0}")]
+    Resume(#[from] JoinError),
+    /// Storage failed while the node ran.
+    #[error(transparent)]
+    Failed(#[from] storage::Failed),
+    /// A thread of ours ended in a panic.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// One node: what doors and the admin port know of it.
+pub struct Node {
+    me: Advertised,
+    storage: Arc<Storage>,
+    shards: Arc<Shards>,
+    peers: Peers,
+    admission: Admission,
+    metrics: Arc<Metrics>,
+    health: Health,
+    /// The cluster record as last seen here. std Mutex: never held across an await.
+    record: Mutex<Option<Record>>,
+    ending: AtomicBool,
+}
+
+/// The listeners of a node, bound.
+pub struct Listeners {
+    http: TcpListener,
+    admin: TcpListener,
+    peer: TcpListener,
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For clients.
+    pub http: SocketAddr,
+    /// For the operator.
+    pub admin: SocketAddr,
+    /// For the other members.
+    pub peer: SocketAddr,
+}
+
+impl Listeners {
+    /// Binds all three.
+    pub fn bind(config: &Config) -> Result<Listeners, ListenError> {
+        Ok(Listeners {
+            http: listen("http", config.http)?,
+            admin: listen("admin", config.admin)?,
+            peer: listen("peer", config.peer)?,
+        })
+    }
+
+    /// Where they listen: a port of 0 has become a real one.
+    pub fn addresses(&self) -> Addresses {
+        let [http, admin, peer] = [&self.http, &self.admin, &self.peer]
+            .map(|listener| listener.local_addr().expect("a bound listener has an address"));
+        Addresses { http, admin, peer }
+    }
+}
+
+/// Runs a node until `stop` is cancelled. After a failure of storage it stays, to say why, and ends with that error.
+pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<(), NodeError> {
+    let storage = open_storage(&config).await?;
+    let addresses = listeners.addresses();
+    let Addresses { http, admin, peer } = addresses;
+    tracing::info!(name = %config.name, store = %storage.identity().store_id, %http, %admin, %peer, "listening");
+    let node = Arc::new(Node::new(&config, addresses, storage));
+
+    let [clients, members, operator] = [(); 3].map(|()| Part::default());
+    operator.spawn(|stop| doors::server::serve(listeners.admin, admin::router(node.clone()), stop));
+    operator.spawn(|stop| node.clone().look(stop));
+    members.spawn(|stop| node.clone().serve_peers(listeners.peer, stop));
+    let ended = tokio::select! {
+        ended = node.clone().serve_clients(listeners.http, config, &clients, stop.clone()) => ended,
+        failed = node.storage.failure().wait() => {
+            tracing::error!(%failed, "only the admin port is served from now on");
+            tokio::join!(clients.end(), members.end(), node.shards.shutdown());
+            stop.cancelled().await;
+            Err(failed.into())
+        }
+    };
+    node.ending.store(true, Ordering::Relaxed);
+    // What clients have under way is answered, and members are answered, while leadership is handed over.
+    tokio::join!(clients.end(), node.shards.shutdown());
+    members.end().await;
+    operator.end().await;
+    tracing::info!("ended");
+    ended
+}
+
+async fn open_storage(config: &Config) -> Result<Arc<Storage>, NodeError> {
+    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let options = storage::Options {
+        cache_bytes: bytes(config.cache_bytes),
+        overlay_bytes: bytes(config.overlay_bytes),
+        ..storage::Options::default()
+    };
+    let dir = config.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || Storage::open(&dir, options)).await;
+    Ok(Arc::new(opened.map_err(|e| NodeError::Internal(e.to_string()))??))
+}
+
+/// Tasks that begin and end together.
+#[derive(Default)]
+struct Part {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Part {
+    fn spawn<F>(&self, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(task(self.stop.clone()));
+    }
+
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Node {
+    fn new(config: &Config, at: Addresses, storage: Arc<Storage>) -> Node {
+        let advertise = |given: &Option<String>, bound: String| given.clone().unwrap_or(bound);
+        let me = Advertised {
+            name: config.name.clone(),
+            address: advertise(&config.advertise_peer, at.peer.to_string()),
+            http_url: advertise(&config.advertise_http, format!("http://{}", at.http)),
+        };
+        let (name, address) = (me.name.clone(), me.address.clone());
+        let peers = Peers::new(Hello { name, store_id: storage.identity().store_id, address });
+        let shards = Arc::new(Shards::new(storage.clone(), config.timings, peers.clone()));
+        let admission = Admission::new(storage.clone(), shards.clone(), peers.clone(), me.clone());
+        Node {
+            me,
+            storage,
+            shards,
+            peers,
+            admission,
+            metrics: Arc::new(Metrics::new()),
+            health: Health::new(),
+            record: Mutex::default(),
+            ending: AtomicBool::new(false),
+        }
+    }
+
+    async fn serve_peers(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        self.peers.serve(listener, self.shards.clone(), stop).await;
+    }
+
+    /// From recovery to the signal: the shards of this disk first, then clients.
+    async fn serve_clients(
+        self: Arc<Self>,
+        listener: TcpListener,
+        config: Config,
+        part: &Part,
+        stop: CancellationToken,
+    ) -> Result<(), NodeError> {
+        self.admission.resume().await?;
+        part.spawn(|stop| doors::server::serve(listener, doors::native::router(self.clone()), stop));
+        part.spawn(|stop| self.shards.clone().drive_membership(stop));
+        part.spawn(|stop| compaction::run(self.clone(), config.kv_history, stop));
+        part.spawn(|stop| self.clone().enter(config.start, stop));
+        stop.cancelled().await;
+        Ok(())
+    }
+
+    /// A blank disk becomes a member's as the settings say.
+    async fn enter(self: Arc<Self>, start: Start, stop: CancellationToken) {
+        stop.run_until_cancelled(self.admission.enter(&start)).await;
+    }
+
+    /// Looks at the node until `stop`, so that waiting callers learn what changed.
+    async fn look(self: Arc<Self>, stop: CancellationToken) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        while stop.run_until_cancelled(every.tick()).await.is_some() {
+            self.status().await;
+        }
+    }
+
+    /// What the node tells of itself, now.
+    pub async fn status(&self) -> Status {
+        let identity = self.storage.identity();
+        let (cluster_id, node_id) = match identity.assigned {
+            Some(assigned) => (Some(assigned.cluster_id), Some(assigned.node_id)),
+            None => (None, None),
+        };
+        let shards: Vec<_> = self.shards.iter().map(Shard::status).collect();
+        self.health.note_leaders(&shards);
+        let record = self.record_here().await;
+        let ready = self.ready();
+        let mut status = Status {
+            revision: String::new(),
+            name: self.me.name.clone(),
+            address: self.me.address.clone(),
+            http_url: self.me.http_url.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: health::role(node_id, self.is_removed(), &shards),
+            store_id: identity.store_id,
+            cluster_id,
+            node_id,
+            level_min: Level::MIN,
+            level_max: Level::MAX,
+            epoch: record.as_ref().map(|record| record.epoch).unwrap_or_default(),
+            ready: ready.is_ok(),
+            ready_reason: ready.err().map(|unready| unready.to_string()),
+            record,
+            shards,
+            disk: self.disk(),
+            alarms: self.alarms(),
+        };
+        self.health.stamp(&mut status);
+        status
+    }
+
+    /// What the node tells of itself, as soon as it is not what `seen` names.
+    pub async fn status_after(&self, seen: &str) -> Status {
+        self.health.changed_from(seen).await;
+        self.status().await
+    }
+
+    /// Whether the node takes requests.
+    pub fn ready(&self) -> Result<(), Unready> {
+        self.storage.failure().check()?;
+        if self.ending.load(Ordering::Relaxed) {
+            return Err(Unready::ShuttingDown);
+        }
+        let Some(me) = self.node_id() else { return Err(Unready::Unassigned) };
+        if self.is_removed() {
+            return Err(Unready::Removed(me));
+        }
+        let statuses: Vec<_> = self.shards.iter().map(Shard::status).collect();
+        if let Some(stopped) = statuses.iter().find(|status| status.stopped.is_some()) {
+            let reason = stopped.stopped.clone().unwrap_or_default();
+            return Err(Unready::Stopped { shard: stopped.shard, reason });
+        }
+        if health::role(Some(me), false, &statuses) == Role::Assigned {
+            return Err(Unready::NotMember);
+        }
+        if !self.shards.iter().all(Shard::is_recovered) {
+            return Err(Unready::Recovering);
+        }
+        self.health.led()
+    }
+
+    /// The cluster as this node sees it, its leader asked for the revision.
+    pub async fn overview(&self, deadline: Instant) -> Result<Overview, ShardError> {
+        let shard = self.shard(ShardId(0))?;
+        let revisions = Query::Kv(kv::Query::Revisions);
+        let revision = match shard.read(revisions, Consistency::Linearizable, deadline).await?.value {
+            Reply::Kv(kv::Reply::Revisions { revision, .. }) => revision,
+            other => {
+                return Err(ShardError::Stopped { reason: format!("a reply of the wrong kind: {other:?}") });
+            }
+        };
+        let Status { cluster_id, node_id, name, role, version, record, shards, .. } = self.status().await;
+        let (Some(cluster_id), Some(node_id), Some(record)) = (cluster_id, node_id, record) else {
+            return Err(ShardError::Unavailable {
+                reason: "this node has not seen the cluster record yet".into(),
+            });
+        };
+        let (leader, term, lag) =
+            shards.into_iter().next().map_or((None, 0, BTreeMap::new()), |s| (s.leader, s.term, s.lag));
+        let Record { generation, members, voters, .. } = record;
+        let can_lose = voters.len().saturating_sub(1) / 2;
+        let members = members
+            .into_values()
+            .map(|member| OverviewMember {
+                id: member.id,
+                voter: voters.contains(&member.id),
+                lag: lag.get(&member.id).copied(),
+                name: member.name,
+                address: member.address,
+                http_url: member.http_url,
+            })
+            .collect();
+        Ok(Overview {
+            cluster_id,
+            node_id,
+            name,
+            role,
+            version,
+            leader,
+            term,
+            revision,
+            generation,
+            members,
+            can_lose,
+        })
+    }
+
+    /// A shard, if it runs here.
+    pub fn shard(&self, id: ShardId) -> Result<&Shard, ShardError> {
+        self.shards.shard(id).ok_or_else(|| match self.storage.failure().check() {
+            Err(failed) => ShardError::Stopped { reason: failed.to_string() },
+            Ok(()) => ShardError::Unavailable { reason: "this node is no member of a cluster yet".into() },
+        })
+    }
+
+    /// The client URL of the leader of shard 0, if both are known here.
+    pub fn leader_url(&self) -> Option<String> {
+        let leader = self.shards.shard(ShardId(0))?.status().leader?;
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.as_ref()?.members.get(&leader)?.http_url.clone()
+    }
+
+    /// The way into a cluster.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The shards of this node, once it is a member.
+    pub fn member(&self) -> Result<&Shards, Unready> {
+        self.storage.failure().check()?;
+        self.node_id().ok_or(Unready::Unassigned)?;
+        Ok(&self.shards)
+    }
+
+    /// The cluster record.
+    pub async fn record(
+        &self,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<Option<Record>, ShardError> {
+        self.shard(ShardId(0))?;
+        self.shards.record(consistency, deadline).await
+    }
+
+    /// What this node counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The metrics as text, positions and disk as they are now.
+    pub fn scrape(&self) -> String {
+        let shards: Vec<_> = self.shards.iter().map(Shard::status).collect();
+        self.metrics.encode(self.node_id(), &shards, &self.disk(), self.ready().is_ok())
+    }
+
+    fn node_id(&self) -> Option<NodeId> {
+        self.storage.identity().assigned.map(|assigned| assigned.node_id)
+    }
+
+    fn is_removed(&self) -> bool {
+        self.node_id().is_some_and(|me| self.shards.iter().any(|shard| shard.removed(me).is_some()))
+    }
+
+    fn disk(&self) -> DiskStatus {
+        let space = self.storage.space();
+        DiskStatus { total_bytes: space.total_bytes, free_bytes: space.free_bytes }
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        let alarm = |code: &str, message: String| Alarm { code: code.to_owned(), message };
+        let failed = self.storage.failure().get().map(|failed| alarm("disk_failed", failed.to_string()));
+        let low = self.storage.space().is_low().then(|| {
+            alarm(
+                "disk_low",
+                "the disk is nearly full: only deletions are taken until there is room".to_owned(),
+            )
+        });
+        let removed = self.is_removed().then(|| {
+            alarm("removed", "this node was removed from its cluster; its disk may be wiped".to_owned())
+        });
+        [failed, low, removed].into_iter().flatten().collect()
+    }
+
+    /// The cluster record as applied here, or as last seen if that cannot be read now.
+    async fn record_here(&self) -> Option<Record> {
+        let read = self.record(Consistency::Stale, Instant::now() + LOCAL_READ_TIMEOUT).await;
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(read) = read {
+            *record = read;
+        }
+        record.clone()
+    }
+}
