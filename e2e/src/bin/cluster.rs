@@ -38,6 +38,8 @@ enum Verb {
     },
     /// End and remove everything
     Down,
+    /// List what there is of it on this machine; exit status 1 if anything (after `down` nothing is)
+    Leftovers,
     /// Say what runs; exit status 1 if not all of it does
     Status,
     /// Print the path of the kubeconfig
@@ -144,6 +146,11 @@ async fn carry_out(Arguments { name, verb }: Arguments) -> Result<ExitCode, Kube
             println!("export KUBECONFIG={}", cluster.kubeconfig()?.display());
         }
         Verb::Down => cluster.down().await?,
+        Verb::Leftovers => {
+            let found = cluster.leftovers()?;
+            found.iter().for_each(|line| println!("{line}"));
+            return Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Verb::Status => return status(&cluster).await,
         Verb::Kubeconfig => println!("{}", cluster.kubeconfig()?.display()),
         Verb::Kubectl { args } => {
