@@ -8,7 +8,8 @@
 //! * [`verify`]: the steps of `cargo verify`, one after another;
 //! * [`wait`]: a condition and a deadline;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
-//! * [`load`]: writers that remember every answer, and the check of each at the end.
+//! * [`load`]: writers that remember every answer, and the check of each at the end;
+//! * [`namespace`]: a namespace of a Kubernetes for one test.
 //!
 //! Invariants:
 //! * Nothing here writes to the working tree, except `cargo fixup`.
@@ -17,6 +18,7 @@
 pub mod image;
 pub mod kube;
 pub mod load;
+pub mod namespace;
 pub mod paths;
 pub mod preflight;
 pub mod process;

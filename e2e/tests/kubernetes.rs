@@ -1,1 +1,11 @@
-//! kubernetes
+//! The product on a real Kubernetes: whichever `KUBECONFIG` names. Numbers in brackets are those of the scenarios that
+//! the operator was designed against.
+//!
+//! Run by `cargo verify` on a cluster of its own; by hand: `cargo test --test kubernetes`.
+
+#[path = "kubernetes/api.rs"]
+mod api;
+#[path = "kubernetes/faults.rs"]
+mod faults;
+#[path = "kubernetes/life.rs"]
+mod life;

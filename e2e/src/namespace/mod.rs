@@ -1,0 +1,80 @@
+//! A namespace of a Kubernetes for one test: the vocabulary of the Kubernetes tests.
+//!
+//! Works with whatever `KUBECONFIG` names; nothing here knows the local cluster. What a test waits for has a deadline,
+//! and what a failed test leaves to read is printed before its namespace goes ([`report`]).
+//!
+//! Not here: faults below Kubernetes (machines, networks): those are [`crate::kube`]'s, for the local cluster only.
+
+mod forward;
+mod install;
+mod kubectl;
+mod raft;
+mod report;
+
+pub use forward::Forward;
+pub use install::{IMAGE, install};
+pub use kubectl::kubectl;
+pub use raft::{condition, image, is_ready, pod_names};
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Namespace as CoreNamespace;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+/// Images are there already, volumes take seconds, elections less: this is for two shared cores.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A namespace of its own, and a client.
+#[derive(Clone)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// For the cluster it is in.
+    pub client: Client,
+}
+
+/// Runs `test` in a fresh namespace whose pods must satisfy the restricted security standard. Afterwards the namespace
+/// is deleted; after a failure its objects are printed first, and it is kept if `E2E_KEEP` is set.
+pub async fn with_temp_namespace<F>(name: &str, test: impl FnOnce(Namespace) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let client = client().await;
+    install::install(&client).await;
+    let name = format!("{name}-{:06x}", fastrand::u32(..1 << 24));
+    let enforced = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": { "name": name, "labels": { "pod-security.kubernetes.io/enforce": "restricted" } },
+    });
+    let namespaces: Api<CoreNamespace> = Api::all(client.clone());
+    let object = serde_json::from_value(enforced).expect("this is a Namespace");
+    namespaces
+        .create(&PostParams::default(), &object)
+        .await
+        .unwrap_or_else(|e| panic!("namespace {name}: {e}"));
+    let namespace = Namespace { name: name.clone(), client };
+    let outcome = AssertUnwindSafe(test(namespace.clone())).catch_unwind().await;
+    if outcome.is_err() {
+        report::print(&namespace).await;
+    }
+    if outcome.is_ok() || std::env::var_os("E2E_KEEP").is_none() {
+        // Another test does not wait for the end of this one's pods.
+        let _ = namespaces.delete(&name, &DeleteParams::background()).await;
+    }
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A client for the cluster that `KUBECONFIG` names.
+pub async fn client() -> Client {
+    assert!(
+        std::env::var_os("KUBECONFIG").is_some(),
+        "KUBECONFIG is not set: `cargo cluster up`, then `export KUBECONFIG=$(cargo cluster kubeconfig)`"
+    );
+    Client::try_default().await.unwrap_or_else(|e| panic!("KUBECONFIG cannot be used: {e}"))
+}

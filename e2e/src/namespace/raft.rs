@@ -1,0 +1,103 @@
+//! RaftClusters in a namespace: applying, waiting, reaching their nodes.
+
+use super::{Forward, IMAGE, Namespace, PATIENCE};
+use crate::wait::eventually;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use schedia_api::{Client as NodeClient, Status};
+use schedia_crds::RaftCluster;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const PORT_HTTP: u16 = 8080;
+const PORT_ADMIN: u16 = 8081;
+
+impl Namespace {
+    /// The objects of one kind here.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Applies a RaftCluster whose spec has an image, small requests, and what `more` says.
+    pub async fn apply_raft(&self, name: &str, more: Value) -> RaftCluster {
+        self.try_apply_raft(name, more).await.unwrap_or_else(|e| panic!("{name} is not accepted: {e}"))
+    }
+
+    /// The same, if the API server likes it.
+    pub async fn try_apply_raft(&self, name: &str, more: Value) -> Result<RaftCluster, kube::Error> {
+        let mut spec = json!({ "image": image() });
+        let fields = more.as_object().expect("fields of a spec").clone();
+        spec.as_object_mut().expect("an object").extend(fields);
+        let object = json!({
+            "apiVersion": "schedia.dev/v1alpha1", "kind": "RaftCluster", "metadata": { "name": name }, "spec": spec,
+        });
+        let params = PatchParams::apply("schedia-e2e").force();
+        self.api::<RaftCluster>().patch(name, &params, &Patch::Apply(&object)).await
+    }
+
+    /// The RaftCluster as it is now.
+    pub async fn raft(&self, name: &str) -> Result<RaftCluster, String> {
+        self.api().get(name).await.map_err(|e| e.to_string())
+    }
+
+    /// Waits until the RaftCluster satisfies `holds`; prints what its status said last if it never does.
+    pub async fn await_raft(
+        &self,
+        name: &str,
+        what: &str,
+        within: Duration,
+        holds: impl Fn(&RaftCluster) -> bool,
+    ) -> RaftCluster {
+        eventually(&format!("{name}: {what}"), within, || async {
+            let raft = self.raft(name).await?;
+            if holds(&raft) { Ok(raft) } else { Err(serde_json::to_string(&raft.status).unwrap_or_default()) }
+        })
+        .await
+    }
+
+    /// Waits until the RaftCluster is Ready as it is specified now.
+    pub async fn ready(&self, name: &str) -> RaftCluster {
+        self.await_raft(name, "Ready", PATIENCE, is_ready).await
+    }
+
+    /// A port of this machine that leads to the client port of a pod.
+    pub async fn http(&self, pod: &str) -> Forward {
+        Forward::new(self.api::<Pod>(), pod, PORT_HTTP).await
+    }
+
+    /// What the node in a pod says of itself.
+    pub async fn node_status(&self, pod: &str) -> Result<Status, String> {
+        let forward = Forward::new(self.api::<Pod>(), pod, PORT_ADMIN).await;
+        let client = NodeClient::new(std::slice::from_ref(&forward.url), Duration::from_secs(5))
+            .map_err(|e| e.to_string())?;
+        client.status().await.map_err(|e| format!("{pod}: {e}"))
+    }
+}
+
+/// The image under test: [`IMAGE`], or what `E2E_IMAGE` names.
+pub fn image() -> String {
+    std::env::var("E2E_IMAGE").unwrap_or_else(|_| IMAGE.to_owned())
+}
+
+/// The names of the pods of a cluster of this size.
+pub fn pod_names(name: &str, replicas: usize) -> Vec<String> {
+    (0..replicas).map(|ordinal| format!("{name}-{ordinal}")).collect()
+}
+
+/// A condition of a RaftCluster.
+pub fn condition<'a>(raft: &'a RaftCluster, type_: &str) -> Option<&'a Condition> {
+    raft.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Whether it is Ready, and that is said of the spec as it is now.
+pub fn is_ready(raft: &RaftCluster) -> bool {
+    let observed = raft.status.as_ref().and_then(|status| status.observed_generation);
+    observed == raft.metadata.generation
+        && condition(raft, "Ready").is_some_and(|ready| ready.status == "True")
+}
