@@ -69,7 +69,15 @@ pub enum ImageError {
 pub async fn build(root: &Path) -> Result<Archive, ImageError> {
     let [server, operator] = compile(root).await?;
     let archive = server.with_file_name("schedia.oci.tar");
-    let image = Image {
+    let archive = archive::write(&image(server, operator), &archive)?;
+    if archive.bytes > BYTES_MAX {
+        return Err(ImageError::TooLarge { bytes: archive.bytes });
+    }
+    Ok(archive)
+}
+
+fn image(server: PathBuf, operator: PathBuf) -> Image {
+    Image {
         name: NAME.to_owned(),
         entrypoint: vec!["/usr/bin/schedia".to_owned()],
         user: format!("{USER}:{USER}"),
@@ -82,12 +90,7 @@ pub async fn build(root: &Path) -> Result<Archive, ImageError> {
             Entry::text("/etc/nsswitch.conf", "hosts: files dns\n"),
             Entry::owned_dir("/data", USER),
         ],
-    };
-    let archive = archive::write(&image, &archive)?;
-    if archive.bytes > BYTES_MAX {
-        return Err(ImageError::TooLarge { bytes: archive.bytes });
     }
-    Ok(archive)
 }
 
 /// One line of cargo's `--message-format=json`, as far as it concerns us.
@@ -139,4 +142,22 @@ async fn compile(root: &Path) -> Result<[PathBuf; 2], ImageError> {
         server.ok_or(ImageError::NoExecutable(BINARIES[0]))?,
         operator.ok_or(ImageError::NoExecutable(BINARIES[1]))?,
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The two ways to the image agree on what somebody who runs it can see.
+    #[test]
+    fn the_dockerfile_makes_the_same_image() {
+        let dockerfile = include_str!("../../deploy/Dockerfile");
+        let Image { entrypoint, user, working_dir, entries, .. } = image("a".into(), "b".into());
+        assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{}\"]", entrypoint[0])));
+        assert!(dockerfile.contains(&format!("USER {user}\nWORKDIR {working_dir}\n")));
+        assert!(BINARIES.iter().all(|binary| dockerfile.contains(&format!("--bin {binary} "))));
+        for (path, text) in entries.iter().filter_map(Entry::as_text) {
+            assert!(dockerfile.contains(&format!("echo '{}' > /image{path} ", text.trim())), "{path}");
+        }
+    }
 }

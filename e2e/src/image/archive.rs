@@ -53,6 +53,14 @@ impl Entry {
         Entry { path: path.into(), content: Content::Text(text.into()) }
     }
 
+    #[cfg(test)]
+    pub(super) fn as_text(&self) -> Option<(&str, &str)> {
+        match &self.content {
+            Content::Text(text) => Some((&self.path, text)),
+            Content::File(_) | Content::Symlink(_) | Content::Dir { .. } => None,
+        }
+    }
+
     /// A symbolic link.
     pub fn symlink(path: impl Into<String>, to: impl Into<String>) -> Entry {
         Entry { path: path.into(), content: Content::Symlink(to.into()) }

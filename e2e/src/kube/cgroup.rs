@@ -169,14 +169,15 @@ impl Cgroups {
 
 /// Lets the children of a v2 cgroup have controllers of their own.
 fn delegate(cgroup: &Path) -> Result<(), KubeError> {
-    let has = cgroup.join("cgroup.controllers");
-    let has = fs::read_to_string(&has).map_err(KubeError::io("read", has))?;
-    let wanted: Vec<String> = CONTROLLERS
-        .iter()
-        .filter(|c| has.split_whitespace().any(|h| h == **c))
-        .map(|c| format!("+{c}"))
-        .collect();
+    let read = |file: &Path| fs::read_to_string(file).map_err(KubeError::io("read", file));
     let file = cgroup.join("cgroup.subtree_control");
+    let (has, given) = (read(&cgroup.join("cgroup.controllers"))?, read(&file)?);
+    let names = |list: &str, name: &str| list.split_whitespace().any(|listed| listed == name);
+    let wanted = CONTROLLERS.iter().filter(|c| names(&has, c) && !names(&given, c));
+    let wanted: Vec<String> = wanted.map(|c| format!("+{c}")).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
     fs::write(&file, wanted.join(" ")).map_err(KubeError::io("delegate controllers in", file))
 }
 

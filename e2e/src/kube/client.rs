@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -18,14 +18,11 @@ pub(crate) async fn from_file(path: &Path) -> Result<Client, KubeError> {
     Client::try_from(config.map_err(KubeError::api(doing()))?).map_err(KubeError::api(doing()))
 }
 
-/// Whether the API server says that it is ready.
+/// Whether the API server says that it is ready, and the namespace that `up` writes to exists.
 pub(crate) async fn ready(client: &Client) -> bool {
-    let Ok(request) = http_get("/readyz") else { return false };
+    let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else { return false };
     client.request_text(request).await.is_ok_and(|answer| answer == "ok")
-}
-
-fn http_get(path: &str) -> Result<http::Request<Vec<u8>>, http::Error> {
-    http::Request::get(path).body(Vec::new())
+        && Api::<Namespace>::all(client.clone()).get("kube-system").await.is_ok()
 }
 
 /// The names of the nodes that are Ready, and how many there are.

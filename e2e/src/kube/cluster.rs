@@ -386,8 +386,12 @@ impl Cluster {
 
     async fn load(&self, settings: &Settings, archives: &[PathBuf]) -> Result<(), KubeError> {
         let nodes = (1..=settings.nodes).map(Machine::Node);
-        let running = nodes.filter(|node| machine::process(&self.paths, *node).is_some());
-        try_join_all(running.map(|node| self.load_into(node, archives))).await.map(drop)
+        let (running, dead): (Vec<_>, Vec<_>) =
+            nodes.partition(|node| machine::process(&self.paths, *node).is_some());
+        for node in dead {
+            self.say(&format!("{node} is not running: it gets no image"));
+        }
+        try_join_all(running.into_iter().map(|node| self.load_into(node, archives))).await.map(drop)
     }
 
     async fn load_into(&self, node: Machine, archives: &[PathBuf]) -> Result<(), KubeError> {
