@@ -29,7 +29,7 @@ use super::{KubeError, Machine, Paths};
 /// How long a daemon that ended waits for its restart.
 const RESTART: Duration = Duration::from_millis(500);
 /// How often the loop looks.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(50);
 
 /// Kernel settings that kubelet insists on. They are global: it is shown files that already hold what it wants, so that
 /// it writes nothing and the real machine keeps its own values.

@@ -11,7 +11,7 @@ pub const PROGRAMS: [(&str, &str); 9] = [
     ("runc", "runc"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
-    ("tini", "tini"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("busybox", "busybox-static"),
