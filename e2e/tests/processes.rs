@@ -4,6 +4,8 @@
 
 #[path = "processes/bad_requests.rs"]
 mod bad_requests;
+#[path = "processes/command_line.rs"]
+mod command_line;
 #[path = "processes/faults.rs"]
 mod faults;
 #[path = "processes/identity.rs"]

@@ -104,6 +104,10 @@ impl Run {
     async fn work(&mut self, step: Step, log: &Path) -> std::io::Result<Outcome> {
         let end = match step.work {
             Work::Cargo(arguments) => exec::run(step.name, self.cargo(arguments), log).await?,
+            Work::Cluster(verb) => {
+                let start = ["run", "--locked", "--bin", "cluster", "--", "--name", plan::CLUSTER_NAME];
+                exec::run(step.name, self.cargo(&[&start, verb].concat()), log).await?
+            }
             Work::Dependencies => match deny::program(log).await? {
                 Ok(program) => exec::run(step.name, in_workspace(deny::dependencies(&program)), log).await?,
                 Err(end) => end,

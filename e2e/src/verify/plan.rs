@@ -20,6 +20,8 @@ pub struct Options {
 pub enum Work {
     /// Runs `cargo` with these arguments.
     Cargo(&'static [&'static str]),
+    /// Runs `cargo cluster` with these arguments, on the cluster [`CLUSTER_NAME`].
+    Cluster(&'static [&'static str]),
     /// Checks licences, sources and duplicates of the dependencies.
     Dependencies,
     /// Checks the dependencies against the list of known defects, where it can be fetched.
@@ -69,27 +71,19 @@ const BEFORE: [Step; 8] = [
     step("dependencies", Work::Dependencies),
     step("advisories", Work::Advisories),
     step("test", Work::Cargo(&["test", "--locked", "--workspace", "--no-fail-fast"])),
-    step("image", Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "image"])),
+    step("image", Work::Cluster(&["image"])),
     step("processes", Work::Cargo(&["test", "--locked", "--test", "processes"])),
 ];
 
-const CLUSTER: [Step; 6] = [
-    step(
-        "cluster build",
-        Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "build"]),
-    ),
-    step(
-        "cluster up",
-        Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "up"]),
-    ),
-    step(
-        "load image",
-        Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "load-image"]),
-    ),
+const CLUSTER: [Step; 7] = [
+    step("cluster build", Work::Cluster(&["build"])),
+    step("cluster tests", Work::Cargo(&["test", "--locked", "--test", "local_kubernetes"])),
+    step("cluster up", Work::Cluster(&["up"])),
+    step("load image", Work::Cluster(&["load-image"])),
     step("kubernetes", Work::Cargo(&["test", "--locked", "--test", "kubernetes"])),
     Step {
         name: "cluster down",
-        work: Work::Cargo(&["run", "--locked", "--bin", "cluster", "--", "--name", CLUSTER_NAME, "down"]),
+        work: Work::Cluster(&["down"]),
         after_failure: AfterFailure::CleanUp("cluster up"),
     },
     Step { name: "leftovers", work: Work::Leftovers, after_failure: AfterFailure::CleanUp("cluster up") },
