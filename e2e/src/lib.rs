@@ -6,6 +6,7 @@
 //! * [`image`]: the container image, made without a container engine;
 //! * [`kube`]: a local Kubernetes of real parts, in namespaces of this machine;
 //! * [`verify`]: the steps of `cargo verify`, one after another;
+//! * [`demo`]: the steps of `cargo demo`;
 //! * [`wait`]: a condition and a deadline;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
 //! * [`load`]: writers that remember every answer, and the check of each at the end;
@@ -15,6 +16,7 @@
 //! * Nothing here writes to the working tree, except `cargo fixup`.
 //! * Nothing here is linked into a product binary.
 
+pub mod demo;
 pub mod image;
 pub mod kube;
 pub mod load;

@@ -1,37 +1,38 @@
 //! The product itself on the cluster under test: CRD, operator, RBAC from `deploy/manifests`, once for all tests.
 
-use super::kubectl;
 use crate::wait::until;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 use std::time::Duration;
+use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 /// The image of nodes and operator; `E2E_IMAGE` names another one, for a cluster that pulls it.
 pub const IMAGE: &str = crate::image::NAME;
 /// Where `deploy/manifests` puts the operator.
-const NAMESPACE: &str = "schedia-system";
+pub const NAMESPACE: &str = "schedia-system";
 /// Its Deployment.
-const OPERATOR: &str = "schedia-operator";
+pub const OPERATOR: &str = "schedia-operator";
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Applies `deploy/manifests` and waits for the operator, the first time it is called.
-pub async fn install(client: &Client) {
+/// Installs the product the first time it is called.
+pub(super) async fn once(client: &Client) {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(|| async {
-        if let Err(reason) = try_install(client).await {
+        if let Err(reason) = install(client, Command::new(super::kubectl::program())).await {
             panic!("{reason}");
         }
     })
     .await;
 }
 
-async fn try_install(client: &Client) -> Result<(), String> {
+/// Applies `deploy/manifests` with this kubectl, and waits for the operator.
+pub async fn install(client: &Client, mut kubectl: Command) -> Result<(), String> {
     let dir = crate::paths::workspace().join("deploy/manifests");
-    let dir = dir.to_str().ok_or("the path of the workspace is no text")?;
-    let output = kubectl(&["apply", "--server-side", "--kustomize", dir], "").await;
+    kubectl.args(["apply", "--server-side", "--force-conflicts", "--kustomize"]).arg(&dir);
+    let output = kubectl.output().await.map_err(|e| format!("kubectl cannot be started: {e}"))?;
     if !output.status.success() {
-        return Err(format!("deploy/manifests: {}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!("{}: {}", dir.display(), String::from_utf8_lossy(&output.stderr)));
     }
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     until("the operator is available", PATIENCE, || async {

@@ -21,7 +21,7 @@ pub async fn kubectl(arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().await.unwrap_or_else(|e| panic!("kubectl: {e}"))
 }
 
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     let cached = crate::kube::Programs::new(&crate::paths::cache()).kubectl();
     if cached.is_file() { cached } else { "kubectl".into() }
 }

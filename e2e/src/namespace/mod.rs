@@ -12,7 +12,7 @@ mod raft;
 mod report;
 
 pub use forward::Forward;
-pub use install::{IMAGE, install};
+pub use install::{IMAGE, NAMESPACE as OPERATOR_NAMESPACE, OPERATOR, install};
 pub use kubectl::kubectl;
 pub use raft::{condition, image, is_ready, pod_names};
 
@@ -44,7 +44,7 @@ where
     F: Future<Output = ()>,
 {
     let client = client().await;
-    install::install(&client).await;
+    install::once(&client).await;
     let name = format!("{name}-{:06x}", fastrand::u32(..1 << 24));
     let enforced = json!({
         "apiVersion": "v1", "kind": "Namespace",
