@@ -38,7 +38,11 @@ pub(super) struct Base {
 
 /// Opens a state file, or makes an empty one of this shard.
 pub(super) fn open(file: &Path, shard: ShardId, cache_bytes: usize) -> io::Result<Base> {
-    let db = Database::builder().set_cache_size(cache_bytes).create(file).map_err(other)?;
+    prepare(Database::builder().set_cache_size(cache_bytes).create(file).map_err(other)?, shard)
+}
+
+/// The last checkpoint of a shard's database, or an empty one in a new database.
+pub(super) fn prepare(db: Database, shard: ShardId) -> io::Result<Base> {
     let txn = db.begin_write().map_err(other)?;
     let found =
         txn.open_table(SCHEDIA).map_err(other)?.get(FORMAT).map_err(other)?.map(|row| row.value().to_vec());

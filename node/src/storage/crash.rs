@@ -1,4 +1,4 @@
-//! A disk for tests that forgets: at power loss, each unsynced write is there, lost or torn.
+//! A disk for tests that forgets or fails: at power loss, each unsynced write is there, lost or torn.
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -19,6 +19,8 @@ struct Inner {
     /// Since then.
     unsynced: Vec<Write>,
     acknowledged: Option<u64>,
+    /// Every write and sync fails.
+    broken: bool,
     /// Set while images are taken.
     random: Option<TestRng>,
     images: Vec<Image>,
@@ -47,6 +49,11 @@ impl Disk {
         self.0.lock().unwrap().random = Some(TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     }
 
+    /// From now on, every write and sync fails.
+    pub(super) fn break_down(&self) {
+        self.0.lock().unwrap().broken = true;
+    }
+
     pub(super) fn images(&self) -> Vec<Image> {
         let mut inner = self.0.lock().unwrap();
         inner.random = None;
@@ -64,6 +71,10 @@ impl Disk {
 }
 
 impl Inner {
+    fn check(&self) -> io::Result<()> {
+        if self.broken { Err(io::Error::other("the disk is on fire")) } else { Ok(()) }
+    }
+
     fn take_image(&mut self) {
         let Some(random) = &mut self.random else { return };
         let mut bytes = self.synced.clone();
@@ -106,6 +117,7 @@ impl StorageBackend for Disk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap();
+        inner.check()?;
         inner.now.resize(len as usize, 0);
         inner.unsynced.push(Write::Length(len));
         inner.take_image();
@@ -114,6 +126,7 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap();
+        inner.check()?;
         inner.take_image();
         inner.synced = inner.now.clone();
         inner.unsynced.clear();
@@ -123,6 +136,7 @@ impl StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap();
+        inner.check()?;
         put(&mut inner.now, offset, data);
         inner.unsynced.push(Write::Bytes(offset, data.to_vec()));
         inner.take_image();

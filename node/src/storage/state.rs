@@ -135,15 +135,27 @@ impl State {
         sweep: Option<Sweep>,
     ) -> io::Result<State> {
         super::snapshot::remove_leftovers(dir)?;
-        let file = dir.join(FILE);
-        let base = Arc::new(base::open(&file, shard, options.state_cache_bytes())?);
+        let base = base::open(&dir.join(FILE), shard, options.state_cache_bytes())?;
         super::sync_dir(dir)?;
-        let applied = base.checkpoint.clone();
-        let layers = Layers { active: Overlay::default(), frozen: None, base, applied, torn: false };
+        State::start(dir, shard, base, options, failure, flushed, sweep)
+    }
+
+    /// A state above an open file.
+    pub(super) fn start(
+        dir: &Path,
+        shard: ShardId,
+        base: Base,
+        options: Options,
+        failure: Failure,
+        flushed: Flushed,
+        sweep: Option<Sweep>,
+    ) -> io::Result<State> {
+        let (active, applied) = (Overlay::default(), base.checkpoint.clone());
+        let layers = Layers { active, frozen: None, base: Arc::new(base), applied, torn: false };
         let shared = Arc::new(Shared {
             shard,
             dir: dir.to_owned(),
-            file,
+            file: dir.join(FILE),
             options,
             failure,
             flushed,

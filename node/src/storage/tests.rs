@@ -1,5 +1,6 @@
 //! A data directory as a node sees it: states against plain maps, kills, marks, trouble.
 
+use super::crash::Disk;
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -322,6 +323,60 @@ async fn a_sweep_that_finds_the_state_broken_ends_the_shard_and_not_the_node() {
     assert!(error.to_string().contains("no such row"), "{error}");
     assert_eq!(fixture.failure.get(), None);
     assert_eq!(rows(&fixture.state.view(), TABLES[0]).len(), 1, "it can still be read");
+}
+
+/// A state on a disk in memory.
+fn on(disk: &Disk, failure: &Failure) -> State {
+    let db = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+    let base = base::prepare(db, SHARD).unwrap();
+    let (options, flushed) = (Options::default(), Flushed::all());
+    State::start(Path::new("shard"), SHARD, base, options, failure.clone(), flushed, None).unwrap()
+}
+
+#[tokio::test]
+async fn a_failing_disk_under_the_state_stops_the_node_and_says_where() {
+    let (disk, failure) = (Disk::default(), Failure::new());
+    let state = on(&disk, &failure);
+    apply(&state, 1, &[(TABLES[0], b"a", Some(b"1"))]);
+    state.flush().await.unwrap();
+    disk.break_down();
+    apply(&state, 2, &[(TABLES[0], b"a", Some(b"2"))]);
+    let error = state.flush().await.unwrap_err();
+    assert!(error.to_string().contains("the disk is on fire"), "{error}");
+    assert_eq!(failure.get().unwrap().file, Path::new("shard").join("state.redb"));
+    assert!(state.flush().await.is_err(), "not retried");
+    assert_eq!(state.checkpoint(), applied(1));
+    assert_eq!(rows(&state.view(), TABLES[0]), [("a".into(), "2".into())], "what was applied can be read");
+}
+
+/// Power lost at any write: the state is that of one checkpoint, not older than the last one reported.
+#[tokio::test]
+async fn a_checkpoint_is_whole_whatever_of_the_unsynced_writes_is_lost() {
+    let disk = Disk::default();
+    let state = on(&disk, &Failure::new());
+    disk.record_images();
+    for index in 1..30_u64 {
+        // Every row of checkpoint n holds n.
+        let value = index.to_string();
+        let keys: Vec<_> = (0..index as u8).map(|key| [key]).collect();
+        let puts: Vec<_> =
+            keys.iter().map(|key| (TABLES[0], key.as_slice(), Some(value.as_bytes()))).collect();
+        apply(&state, index, &puts);
+        state.flush().await.unwrap();
+        disk.acknowledge(index)();
+    }
+    drop(state);
+    let images = disk.images();
+    assert!(images.len() > 200, "only {} images", images.len());
+    for (n, image) in images.into_iter().enumerate() {
+        let state = on(&image.disk, &Failure::new());
+        let index = state.applied().mark.map(|mark| mark.index);
+        assert!(index >= image.acknowledged, "image {n}: {index:?} is older than {:?}", image.acknowledged);
+        let rows = rows(&state.view(), TABLES[0]);
+        assert_eq!(rows.len() as u64, index.unwrap_or(0), "image {n}");
+        let value = index.unwrap_or(0).to_string();
+        assert!(rows.iter().all(|(_, is)| *is == value.as_bytes()), "image {n}: rows of two checkpoints");
+    }
 }
 
 #[test]

@@ -437,6 +437,25 @@ async fn a_flipped_bit_in_an_entry_is_noticed() {
     assert!(error.to_string().starts_with("bad checksum in table records"), "{error}");
 }
 
+#[tokio::test]
+async fn a_failing_disk_under_the_log_stops_the_node_and_acknowledges_nothing() {
+    let (disk, failure) = (Disk::default(), Failure::new());
+    let db = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+    let engine = RedbLog::new(Path::new("log.redb"), db).unwrap();
+    let log = Log::start(Box::new(engine), &small(), failure.clone()).unwrap();
+    let shard = log.shard(SHARD).unwrap();
+    append(&shard, vec![record(0, 1, 0)]).await.unwrap();
+    disk.break_down();
+    for _ in 0..3 {
+        assert!(append(&shard, vec![record(1, 1, 0)]).await.is_err());
+    }
+    assert!(shard.save_vote("v".into()).await.is_err());
+    assert_eq!(shard.flushed().index(), Some(0));
+    let Failed { file, reason } = failure.get().unwrap();
+    assert_eq!(file, Path::new("log.redb"));
+    assert!(reason.contains("the disk is on fire"), "{reason}");
+}
+
 /// Power lost at any write: what was acknowledged is there, without a hole, whatever of the unsynced got through.
 #[tokio::test]
 async fn acknowledged_entries_and_votes_survive_any_loss_of_unsynced_writes() {
