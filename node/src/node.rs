@@ -107,11 +107,12 @@ impl Listeners {
 
 /// Runs a node until `stop` is cancelled. After a failure of storage it stays, to say why, and ends with that error.
 pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<(), NodeError> {
-    let storage = open_storage(&config).await?;
+    let metrics = Metrics::new();
+    let storage = open_storage(&config, &metrics).await?;
     let addresses = listeners.addresses();
     let Addresses { http, admin, peer } = addresses;
     tracing::info!(name = %config.name, store = %storage.identity().store_id, %http, %admin, %peer, "listening");
-    let node = Arc::new(Node::new(&config, addresses, storage));
+    let node = Arc::new(Node::new(&config, addresses, storage, metrics));
 
     let [clients, members, operator] = [(); 3].map(|()| Part::default());
     operator.spawn(|stop| doors::server::serve(listeners.admin, admin::router(node.clone()), stop));
@@ -135,11 +136,12 @@ pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) 
     ended
 }
 
-async fn open_storage(config: &Config) -> Result<Arc<Storage>, NodeError> {
+async fn open_storage(config: &Config, metrics: &Metrics) -> Result<Arc<Storage>, NodeError> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let options = storage::Options {
         cache_bytes: bytes(config.cache_bytes),
         overlay_bytes: bytes(config.overlay_bytes),
+        log_metrics: Some(metrics.log.clone()),
         ..storage::Options::default()
     };
     let dir = config.data_dir.clone();
@@ -170,7 +172,7 @@ impl Part {
 }
 
 impl Node {
-    fn new(config: &Config, at: Addresses, storage: Arc<Storage>) -> Node {
+    fn new(config: &Config, at: Addresses, storage: Arc<Storage>, metrics: Metrics) -> Node {
         let advertise = |given: &Option<String>, bound: String| given.clone().unwrap_or(bound);
         let me = Advertised {
             name: config.name.clone(),
@@ -187,7 +189,7 @@ impl Node {
             shards,
             peers,
             admission,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(metrics),
             health: Health::new(),
             record: Mutex::default(),
             ending: AtomicBool::new(false),

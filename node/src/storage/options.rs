@@ -1,5 +1,7 @@
 //! What a node sets about its storage: sizes, all in bytes.
 
+use crate::metrics::LogMetrics;
+
 /// Sizes of storage. The defaults are those of the settings.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -13,6 +15,8 @@ pub struct Options {
     pub entries_bytes: usize,
     /// Changes waiting for the log's writer, all shards together. Above it, appends wait.
     pub queue_bytes: usize,
+    /// Where the log's writer counts.
+    pub log_metrics: Option<LogMetrics>,
 }
 
 impl Default for Options {
@@ -23,6 +27,7 @@ impl Default for Options {
             overlay_bytes: 128 << 20,
             entries_bytes: 64 << 20,
             queue_bytes: 64 << 20,
+            log_metrics: None,
         }
     }
 }

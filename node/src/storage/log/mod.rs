@@ -103,7 +103,8 @@ impl Log {
             let opened = log.open_shard(shard, saved)?;
             log.shards.get_mut().unwrap_or_else(PoisonError::into_inner).insert(shard, opened);
         }
-        let writer = Writer { engine, queue, failure, committed: BTreeMap::new() };
+        let (metrics, committed) = (options.log_metrics.clone(), BTreeMap::new());
+        let writer = Writer { engine, queue, failure, metrics, committed };
         log.writer = Some(std::thread::Builder::new().name("log-writer".into()).spawn(|| writer.run())?);
         Ok(log)
     }

@@ -8,11 +8,13 @@
 use super::Mark;
 use super::engine::{Change, LogEngine};
 use super::shard::ShardInner;
+use crate::metrics::LogMetrics;
 use crate::storage::failure::Failure;
 use schedia_apps::ShardId;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Called once, by the writer, when a change is on disk or never will be.
@@ -96,6 +98,7 @@ pub(super) struct Writer {
     pub(super) engine: Box<dyn LogEngine>,
     pub(super) queue: Arc<Queue>,
     pub(super) failure: Failure,
+    pub(super) metrics: Option<LogMetrics>,
     /// Committed marks that wait for a commit to ride along with.
     pub(super) committed: BTreeMap<ShardId, Change>,
 }
@@ -133,14 +136,32 @@ impl Writer {
 
     fn commit(&mut self, jobs: &[Job]) -> io::Result<()> {
         self.failure.check()?;
+        let begun = Instant::now();
         let changes = jobs.iter().map(|job| (job.shard.id, &job.change));
         let riding = self.committed.iter().map(|(shard, change)| (*shard, change));
         if let Err(error) = self.engine.commit(&mut changes.chain(riding)) {
             return Err(self.failure.set(self.engine.file(), error).into());
         }
         self.committed.clear();
+        if let Some(metrics) = &self.metrics {
+            count(metrics, jobs, begun);
+        }
         // Another file may have failed meanwhile: then this node acknowledges nothing.
         self.failure.check().map_err(io::Error::from)
+    }
+}
+
+fn count(metrics: &LogMetrics, jobs: &[Job], begun: Instant) {
+    let records = jobs.iter().flat_map(|job| match &job.change {
+        Change::Append(records) => records.as_slice(),
+        _ => &[],
+    });
+    let (entries, bytes) =
+        records.fold((0, 0), |(n, bytes), record| (n + 1, bytes + record.body.len() as u64));
+    metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
+    if entries > 0 {
+        metrics.sync_entries.observe(f64::from(entries));
+        metrics.appended_bytes.inc_by(bytes);
     }
 }
 
