@@ -7,6 +7,7 @@
 //! * [`kube`]: a local Kubernetes of real parts, in namespaces of this machine;
 //! * [`verify`]: the steps of `cargo verify`, one after another;
 //! * [`demo`]: the steps of `cargo demo`;
+//! * [`figures`]: what this machine reaches;
 //! * [`wait`]: a condition and a deadline;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
 //! * [`load`]: writers that remember every answer, and the check of each at the end;
@@ -17,6 +18,7 @@
 //! * Nothing here is linked into a product binary.
 
 pub mod demo;
+pub mod figures;
 pub mod image;
 pub mod kube;
 pub mod load;

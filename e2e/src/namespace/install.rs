@@ -2,7 +2,9 @@
 
 use crate::wait::until;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -42,4 +44,22 @@ pub async fn install(client: &Client, mut kubectl: Command) -> Result<(), String
     })
     .await
     .map_err(|e| e.to_string())
+}
+
+/// Resident memory of the operator's pods in bytes, the largest of them, as their kubelet counts it.
+pub async fn operator_memory(client: &Client) -> Result<u64, String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let pods = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
+    let mut largest = None;
+    for pod in pods {
+        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) else { continue };
+        let path = format!("/api/v1/nodes/{node}/proxy/stats/summary");
+        let request = http::Request::get(path).body(Vec::new()).map_err(|e| e.to_string())?;
+        let summary: serde_json::Value = client.request(request).await.map_err(|e| e.to_string())?;
+        let all = summary["pods"].as_array().into_iter().flatten();
+        let ours = all.filter(|stats| stats["podRef"]["name"] == pod.name_any().as_str());
+        largest =
+            largest.max(ours.filter_map(|stats| stats["containers"][0]["memory"]["rssBytes"].as_u64()).max());
+    }
+    largest.ok_or_else(|| "no kubelet knows the operator's pod".to_owned())
 }

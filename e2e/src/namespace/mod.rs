@@ -12,7 +12,7 @@ mod raft;
 mod report;
 
 pub use forward::Forward;
-pub use install::{IMAGE, NAMESPACE as OPERATOR_NAMESPACE, OPERATOR, install};
+pub use install::{IMAGE, NAMESPACE as OPERATOR_NAMESPACE, OPERATOR, install, operator_memory};
 pub use kubectl::kubectl;
 pub use raft::{condition, image, is_ready, pod_names};
 

@@ -8,9 +8,15 @@ use std::sync::OnceLock;
 /// (Not `SCHEDIA_...`: the node refuses settings it does not know.)
 pub const VARIABLE: &str = "E2E_SCHEDIA";
 
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Decides for a program before the first node starts; later it has no effect.
+pub fn choose(program: PathBuf) {
+    let _ = PROGRAM.set(program);
+}
+
 /// `schedia`: the one that [`VARIABLE`] names, else that of the dev profile, built now if it is stale.
 pub fn schedia() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| match std::env::var_os(VARIABLE) {
         Some(path) => {
             let path = PathBuf::from(path);
