@@ -12,7 +12,7 @@
 //!
 //! # Reading order
 //! [`log`] takes entries and acknowledges them, many by one sync. [`state`] is what was made of them: an overlay in
-//! memory (`overlay`, `stack`) above a file (`base`), brought to disk by a thread (`flusher`). [`snapshot`] sends
+//! memory (`overlay`, `stack`) above a file (`base`), read and written through [`View`] and [`Batch`], brought to disk by a thread (`flusher`). [`snapshot`] sends
 //! a state and receives one. [`identity`], [`space`] and [`failure`] are small and stand alone.
 //!
 //! # Orders that must hold
@@ -38,6 +38,7 @@
 //! Files never shrink: redb gives back only free space at the end of a file. Rewriting one is a snapshot install from
 //! itself, and comes with defragmentation. There is no encryption at rest: that is the volume's.
 
+mod access;
 mod base;
 #[cfg(test)]
 mod crash;
@@ -55,13 +56,14 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Batch, View};
 pub use failure::{Failed, Failure};
 pub use identity::{AssignError, Assigned, Identity};
 pub use log::{Ends, Flushed, Log, Mark, Record, ShardLog};
 pub use options::Options;
 pub use snapshot::{Chunks, Received, Receiver, Snapshot};
 pub use space::Space;
-pub use state::{Batch, Checkpoint, State, Sweep, View};
+pub use state::{Checkpoint, State, Sweep};
 
 use schedia_apps::ShardId;
 use std::fs::{self, File, TryLockError};

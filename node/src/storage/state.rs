@@ -12,6 +12,7 @@
 //!
 //! Not here: what the rows mean (`schedia-apps`), when to take or send a snapshot (`raft`).
 
+use super::access::{Batch, View};
 use super::base::{self, Base};
 use super::failure::Failure;
 use super::flusher::{Flusher, Progress};
@@ -21,13 +22,13 @@ use super::overlay::Overlay;
 use super::snapshot::{Received, Receiver, Snapshot};
 use super::stack::{Stack, Trouble};
 use bytes::Bytes;
-use schedia_apps::tables::{Range, Rows, Table, Tables};
+use schedia_apps::tables::Tables;
 use schedia_apps::{Epoch, Level, ShardId, Stop};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 /// The state file's name in its shard's directory.
 pub(super) const FILE: &str = "state.redb";
@@ -109,7 +110,7 @@ impl Shared {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    fn stack<'a>(&'a self, layers: &'a Layers) -> Stack<'a> {
+    pub(super) fn stack<'a>(&'a self, layers: &'a Layers) -> Stack<'a> {
         Stack {
             overlays: [Some(&layers.active), layers.frozen.as_deref()],
             base: &layers.base,
@@ -182,7 +183,7 @@ impl State {
     /// The rows as applied. Holds apply and the flusher off while it lives: keep it for one page, and open one at a
     /// time in a thread. Not `Send`, so it cannot live across an await.
     pub fn view(&self) -> View<'_> {
-        View { shared: &self.shared, layers: self.shared.layers() }
+        View::new(&self.shared)
     }
 
     /// Waits while the overlay is above its hard mark. Call it before [`State::batch`].
@@ -205,7 +206,19 @@ impl State {
     /// Write access for one batch of entries. Not `Send`; no view opens meanwhile.
     pub fn batch(&self) -> Batch<'_> {
         let layers = self.shared.layers.write().unwrap_or_else(PoisonError::into_inner);
-        Batch { state: self, layers, committed: false }
+        Batch::new(self, layers)
+    }
+
+    /// A batch ended; its lock is still held.
+    pub(super) fn batch_committed(&self, layers: &Layers) {
+        self.shared.bytes.store(layers.bytes(), Ordering::Relaxed);
+        if layers.active.bytes() >= self.shared.options.flush_bytes() {
+            self.flusher.request();
+        }
+    }
+
+    pub(super) fn stack<'a>(&'a self, layers: &'a Layers) -> Stack<'a> {
+        self.shared.stack(layers)
     }
 
     /// Whether the overlay is above its soft mark: a leader then admits no proposals.
@@ -264,87 +277,5 @@ impl State {
         let flushed = self.flush().await.map(drop);
         self.flusher.close();
         flushed
-    }
-}
-
-/// The rows of a state at one moment, read only.
-pub struct View<'a> {
-    shared: &'a Shared,
-    layers: RwLockReadGuard<'a, Layers>,
-}
-
-impl View<'_> {
-    /// What these rows are the state of.
-    pub fn applied(&self) -> &Checkpoint {
-        &self.layers.applied
-    }
-}
-
-impl Tables for View<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Stop> {
-        self.shared.stack(&self.layers).get(table, key)
-    }
-
-    fn scan(&self, table: Table, range: Range, reverse: bool) -> Rows<'_> {
-        self.shared.stack(&self.layers).scan(table, &range, reverse)
-    }
-
-    /// Panics: queries are given `&dyn Tables`, which cannot call this.
-    fn put(&mut self, _: Table, _: Bytes, _: Bytes) {
-        unreachable!("a view is read only")
-    }
-
-    /// Panics, as `put`.
-    fn delete(&mut self, _: Table, _: &[u8]) {
-        unreachable!("a view is read only")
-    }
-}
-
-/// One batch being applied: writes go to the overlay, and count when it is committed.
-/// Dropped without commit it leaves a torn state: nothing of it is ever flushed, and the shard has to halt.
-pub struct Batch<'a> {
-    state: &'a State,
-    layers: RwLockWriteGuard<'a, Layers>,
-    committed: bool,
-}
-
-impl Batch<'_> {
-    /// What was applied before this batch.
-    pub fn applied(&self) -> &Checkpoint {
-        &self.layers.applied
-    }
-
-    /// Ends the batch: from here on it may be flushed.
-    pub fn commit(mut self, applied: Checkpoint) {
-        self.layers.applied = applied;
-        self.committed = true;
-        self.state.shared.bytes.store(self.layers.bytes(), Ordering::Relaxed);
-        if self.layers.active.bytes() >= self.state.shared.options.flush_bytes() {
-            self.state.flusher.request();
-        }
-    }
-}
-
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        self.layers.torn |= !self.committed;
-    }
-}
-
-impl Tables for Batch<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Stop> {
-        self.state.shared.stack(&self.layers).get(table, key)
-    }
-
-    fn scan(&self, table: Table, range: Range, reverse: bool) -> Rows<'_> {
-        self.state.shared.stack(&self.layers).scan(table, &range, reverse)
-    }
-
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.layers.active.set(table, key, Some(value));
-    }
-
-    fn delete(&mut self, table: Table, key: &[u8]) {
-        self.layers.active.set(table, Bytes::copy_from_slice(key), None);
     }
 }
