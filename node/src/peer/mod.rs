@@ -1,5 +1,8 @@
 //! Everything nodes say to each other: one listener for all shards, one connection per peer.
 //!
+//! A request is one frame, its answer another; many are in flight on a connection and answers come in any order.
+//! Snapshots take a connection of their own, so that heartbeats never wait for them.
+//!
 //! Invariants:
 //! * A frame for another cluster or another node is refused and counted, never handled.
 //! * Only `hello` is answered without a cluster id: it is how a blank node finds its cluster.
@@ -8,18 +11,41 @@
 //!
 //! Not here: what a frame's body means (`crate::raft`, `crate::shards`).
 
-use crate::shards::Shards;
-use schedia_apps::{ClusterId, NodeId, StoreId};
+mod connection;
+mod frame;
+mod listener;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use connection::Answer;
+pub use connection::CallError;
+pub use frame::Kind;
+pub use listener::{Request, Service};
+pub use stream::Parts;
+
+use bytes::Bytes;
+use connection::Connection;
+use frame::Frame;
+use futures::Stream;
+use schedia_apps::{ClusterId, NodeId, ShardId, StoreId};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// The longest frame that is sent or taken: an entry of 2 MiB and what is around it.
+/// The longest frame that is sent or taken: an entry of 2 MiB, twice over, and what is around it.
 pub const FRAME_BYTES_MAX: usize = 5 << 20;
+/// How long a connect may take, and a peer may be silent while something waits for it.
+const WIRE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a node introduces itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The node's name.
     pub name: String,
@@ -30,7 +56,7 @@ pub struct Hello {
 }
 
 /// What a peer answers to [`Hello`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloAnswer {
     /// Its disk is blank: it belongs to no cluster yet.
     Blank,
@@ -43,17 +69,79 @@ pub enum HelloAnswer {
     },
 }
 
-/// Frames refused since the start.
+/// Why a peer did not handle a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refused {
+    /// The frame names another cluster than the peer's, or none.
+    #[error("refused: the peer belongs to another cluster")]
+    WrongCluster,
+    /// The frame is meant for another node: the address leads to somebody else now.
+    #[error("refused: the peer is node {node_id}")]
+    WrongNode {
+        /// Who answered.
+        node_id: NodeId,
+    },
+    /// The peer belongs to no cluster yet.
+    #[error("refused: the peer's disk is blank")]
+    Blank,
+    /// The sender was removed from the cluster.
+    #[error("refused: this node was removed at log index {index}")]
+    Removed {
+        /// The entry that removed it.
+        index: u64,
+    },
+    /// The shard does not run on the peer, or has stopped there.
+    #[error("refused: shard {shard} does not run on the peer")]
+    NoShard {
+        /// Which one.
+        shard: ShardId,
+    },
+    /// The peer could not read the request.
+    #[error("refused: {reason}")]
+    Invalid {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Refused {
+    fn encode(&self) -> Bytes {
+        encode(self)
+    }
+
+    fn decode(bytes: &[u8]) -> io::Result<Self> {
+        postcard::from_bytes(bytes).map_err(io::Error::other)
+    }
+}
+
+fn encode(value: &impl Serialize) -> Bytes {
+    postcard::to_stdvec(value).expect("plain data, which postcard always encodes").into()
+}
+
+/// What was counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Meant for another cluster.
+    /// Frames for another cluster.
     pub refused_cluster: u64,
-    /// Meant for another node.
+    /// Frames for another node.
     pub refused_node: u64,
-    /// From a node that was removed.
+    /// Frames from a node that was removed.
     pub refused_removed: u64,
     /// Connections ended because of bytes that are no frame.
-    pub refused_malformed: u64,
+    pub malformed: u64,
+}
+
+/// Who this node is in its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    cluster_id: ClusterId,
+    node_id: NodeId,
+}
+
+impl Member {
+    fn frame(&self, to: NodeId, kind: Kind, shard: ShardId, request: u64, body: Bytes) -> Frame {
+        Frame { kind, shard, request, from: self.node_id, to, cluster: Some(self.cluster_id.clone()), body }
+    }
 }
 
 /// The peers of this node. Cheap to clone.
@@ -62,39 +150,142 @@ pub struct Peers(Arc<Inner>);
 
 struct Inner {
     hello: Hello,
-    assigned: OnceLock<(ClusterId, NodeId)>,
+    me: OnceLock<Member>,
+    connections: Mutex<HashMap<NodeId, Arc<Connection>>>,
+    removed: OnceLock<u64>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    cluster: AtomicU64,
+    node: AtomicU64,
+    removed: AtomicU64,
+    malformed: AtomicU64,
+}
+
+/// A peer to call: who it should be and where it was last said to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Its id: anybody else refuses.
+    pub id: NodeId,
+    /// host:port.
+    pub address: &'a str,
 }
 
 impl Peers {
     /// A node that belongs to no cluster yet: it sends and answers nothing but `hello`.
     pub fn new(hello: Hello) -> Self {
-        Peers(Arc::new(Inner { hello, assigned: OnceLock::new() }))
+        Peers(Arc::new(Inner {
+            hello,
+            me: OnceLock::new(),
+            connections: Mutex::default(),
+            removed: OnceLock::new(),
+            counters: Counters::default(),
+        }))
     }
 
-    /// From now on this node sends and takes the frames of this cluster, as this node.
+    /// From now on this node sends and takes the frames of this cluster, as this node. The first call counts.
     pub fn assign(&self, cluster_id: ClusterId, node_id: NodeId) {
-        let _ = self.0.assigned.set((cluster_id, node_id));
+        let _ = self.0.me.set(Member { cluster_id, node_id });
     }
 
     /// Answers peers until `stop`: `service` handles the frames of shards.
-    pub async fn serve(&self, listener: TcpListener, shards: Arc<Shards>, stop: CancellationToken) {
-        let _ = (listener, shards);
-        stop.cancelled().await;
+    pub async fn serve(&self, listener: TcpListener, service: Arc<impl Service>, stop: CancellationToken) {
+        listener::serve(self, listener, service, stop).await;
+    }
+
+    /// Asks the node at `address` (host:port) who it is.
+    ///
+    /// A member of our own cluster that has seen this node removed says so: see [`Peers::removed`].
+    pub async fn hello(&self, address: &str) -> Result<HelloAnswer, CallError> {
+        let frame = Frame {
+            kind: Kind::Hello,
+            shard: ShardId(0),
+            request: 0,
+            from: self.0.me.get().map_or(NodeId(0), |me| me.node_id),
+            to: NodeId(0),
+            cluster: self.0.me.get().map(|me| me.cluster_id.clone()),
+            body: encode(&self.0.hello),
+        };
+        let body = self.noted(stream::exchange(address, frame).await)?;
+        postcard::from_bytes(&body).map_err(|error| CallError::Lost(format!("no answer to hello: {error}")))
+    }
+
+    /// One request and its answer, before `deadline`.
+    pub async fn call(
+        &self,
+        target: Target<'_>,
+        kind: Kind,
+        shard: ShardId,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
+        let late = |_| CallError::NotSent(format!("no connection to {} in time", target.address));
+        let answer = timeout_at(deadline, self.send(target, kind, shard, body)).await.map_err(late)??;
+        match timeout_at(deadline, answer).await {
+            Ok(answer) => self.noted(answer),
+            Err(_) => Err(CallError::Lost(format!("no answer from {} in time", target.address))),
+        }
+    }
+
+    /// Sends a request, without waiting for its answer: requests to one peer arrive in the order they were sent.
+    pub(crate) async fn send(
+        &self,
+        target: Target<'_>,
+        kind: Kind,
+        shard: ShardId,
+        body: Bytes,
+    ) -> Result<Answer, CallError> {
+        self.connection(target.id)?.send(target.address, kind, shard, body).await
+    }
+
+    /// Streams a snapshot over a connection of its own; returns the receiver's answer.
+    pub(crate) async fn stream(
+        &self,
+        target: Target<'_>,
+        shard: ShardId,
+        begin: Bytes,
+        parts: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    ) -> Result<Bytes, CallError> {
+        let me = self.0.me.get().ok_or_else(unassigned)?;
+        self.noted(stream::send(target, me, shard, begin, parts).await)
     }
 
     /// The entry that removed this node from its cluster, once a peer has said so.
     pub fn removed(&self) -> Option<u64> {
-        None
+        self.0.removed.get().copied()
     }
 
     /// What was counted since the start.
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        let Counters { cluster, node, removed, malformed } = &self.0.counters;
+        Counts {
+            refused_cluster: cluster.load(Relaxed),
+            refused_node: node.load(Relaxed),
+            refused_removed: removed.load(Relaxed),
+            malformed: malformed.load(Relaxed),
+        }
     }
 
-    /// Asks the node at `address` (host:port) who it is.
-    pub async fn hello(&self, address: &str) -> io::Result<HelloAnswer> {
-        let _ = (&self.0.hello, address);
-        Err(io::ErrorKind::NotConnected.into())
+    fn connection(&self, to: NodeId) -> Result<Arc<Connection>, CallError> {
+        let me = self.0.me.get().ok_or_else(unassigned)?;
+        let mut connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = connections.entry(to).or_insert_with(|| Arc::new(Connection::new(me.clone(), to)));
+        Ok(connection.clone())
     }
+
+    /// Remembers that a peer called this node removed.
+    fn noted(&self, answer: Result<Bytes, CallError>) -> Result<Bytes, CallError> {
+        if let Err(CallError::Refused(Refused::Removed { index })) = &answer
+            && self.0.removed.set(*index).is_ok()
+        {
+            tracing::warn!(index, "a peer says that this node was removed from the cluster");
+        }
+        answer
+    }
+}
+
+fn unassigned() -> CallError {
+    CallError::NotSent("this node belongs to no cluster yet".into())
 }
