@@ -46,6 +46,7 @@ pub mod listen;
 pub mod metrics;
 pub mod node;
 pub mod peer;
+mod raft;
 pub mod shards;
 pub mod storage;
 pub mod telemetry;

@@ -1,0 +1,386 @@
+//! One shard's raft, with openraft's types turned into ours.
+
+use super::config::config;
+use super::entry::Body;
+use super::log::LogStore;
+use super::machine::Machine;
+use super::network::Network;
+use super::purge;
+use super::types::{Outcome, Types, log_id};
+use crate::peer::Peers;
+use crate::shards::Timings;
+use crate::storage::{Failure, ShardLog, State};
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{
+    ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
+};
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
+use openraft::{BasicNode, RaftMetrics, ReadPolicy, ServerState};
+use schedia_api::{Joint, Membership, ShardStatus};
+use schedia_apps::{NodeId, ShardId};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub(super) type Raft = openraft::Raft<Types, Machine>;
+pub(super) type Metrics = RaftMetrics<Types>;
+
+/// What a group is opened with.
+pub(crate) struct Open {
+    pub(crate) shard: ShardId,
+    pub(crate) me: NodeId,
+    pub(crate) timings: Timings,
+    pub(crate) log: ShardLog,
+    pub(crate) state: State,
+    pub(crate) peers: Peers,
+    pub(crate) failure: Failure,
+}
+
+/// The raft of one shard.
+pub(crate) struct Group {
+    pub(super) shard: ShardId,
+    pub(super) me: NodeId,
+    pub(super) timings: Timings,
+    pub(super) raft: Raft,
+    pub(super) machine: Machine,
+    pub(super) log: ShardLog,
+    failure: Failure,
+    /// One snapshot arrives at a time.
+    pub(super) receiving: Arc<Semaphore>,
+    /// The last entry of the log when the group was opened: what was applied before is not behind it.
+    last_at_open: u64,
+    /// When a leader last sent something.
+    heard: Mutex<Instant>,
+    _tasks: DropGuard,
+}
+
+/// Who leads, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leader {
+    pub(crate) id: NodeId,
+    pub(crate) address: String,
+}
+
+/// Why an entry has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// Certainly not appended: this node does not lead.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who does, if it is known.
+        leader: Option<Leader>,
+    },
+    /// Certainly not appended, though this node leads.
+    #[error("{0}")]
+    NotAppended(String),
+    /// It may have been appended, and may be committed by whoever leads next.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Why there is no read index.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// This node does not lead.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who does, if it is known.
+        leader: Option<Leader>,
+    },
+    /// No majority has confirmed that this node leads.
+    #[error("{0}")]
+    Unconfirmed(String),
+}
+
+/// The outcome to come of an entry that was handed to raft.
+pub(crate) struct Writing(oneshot::Receiver<ClientWriteResult<Types>>);
+
+impl Writing {
+    pub(crate) async fn outcome(self) -> Result<Outcome, WriteError> {
+        match self.0.await {
+            Ok(Ok(response)) => Ok(response.data),
+            Ok(Err(error)) => Err(write_error(error)),
+            Err(_) => Err(WriteError::Unknown("raft stopped on this node".into())),
+        }
+    }
+}
+
+impl Group {
+    /// Opens the group and starts its tasks. It waits for a leader, or stands for election if it is a voter.
+    pub(crate) async fn open(open: Open) -> io::Result<Group> {
+        let Open { shard, me, timings, log, state, peers, failure } = open;
+        let last_at_open = log.ends().last.map_or(0, |mark| mark.index);
+        let machine = Machine::open(state).map_err(io::Error::other)?;
+        let heartbeat = Duration::from_millis(timings.heartbeat_ms);
+        let patience = Duration::from_millis(timings.election_max_ms);
+        let network = Network::new(peers, shard, me, heartbeat, patience);
+        let config = Arc::new(config(timings).map_err(io::Error::other)?);
+        let store = LogStore::new(log.clone());
+        let raft =
+            Raft::new(me.0, config, network, store, machine.clone()).await.map_err(io::Error::other)?;
+        let tasks = CancellationToken::new();
+        tokio::spawn(stop_when_broken(raft.clone(), machine.clone(), failure.clone(), tasks.clone()));
+        tokio::spawn(purge::run(raft.clone(), machine.clone(), log.clone(), tasks.clone()));
+        Ok(Group {
+            shard,
+            me,
+            timings,
+            raft,
+            machine,
+            log,
+            failure,
+            receiving: Arc::new(Semaphore::new(1)),
+            last_at_open,
+            heard: Mutex::new(Instant::now()),
+            _tasks: tasks.drop_guard(),
+        })
+    }
+
+    /// Makes this node the only voter, if the group is in no membership yet.
+    pub(crate) async fn initialize(&self, address: &str) -> Result<(), WriteError> {
+        let members = BTreeMap::from([(self.me.0, BasicNode::new(address))]);
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(WriteError::NotAppended(error.to_string())),
+        }
+    }
+
+    /// Hands an entry to raft. Entries are appended in the order of these calls, one awaited after the other.
+    pub(crate) async fn write(&self, body: Body) -> Result<Writing, WriteError> {
+        let (responder, outcome) = ProgressResponder::complete_only();
+        match self.raft.client_write_ff(body, Some(responder)).await {
+            Ok(()) => Ok(Writing(outcome)),
+            // The core is gone: it may have taken the entry before.
+            Err(fatal) => Err(WriteError::Unknown(fatal.to_string())),
+        }
+    }
+
+    /// Writes an entry without commands; its index is nobody else's.
+    pub(crate) async fn write_blank(&self) -> Result<u64, WriteError> {
+        match self.raft.write_blank().await {
+            Ok(response) => Ok(response.log_id.index),
+            Err(error) => Err(raft_error(error)),
+        }
+    }
+
+    /// The entry that a linearizable read which begins now must have seen: one round to a majority.
+    pub(crate) async fn read_index(&self) -> Result<u64, ReadError> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ReadError::NotLeader { leader: leader(forward) })
+            }
+            Err(error) => Err(ReadError::Unconfirmed(error.to_string())),
+        }
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The leader as far as this node knows, itself included.
+    pub(crate) fn leader(&self) -> Option<Leader> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let id = metrics.current_leader?;
+        let node = metrics.membership_config.membership().get_node(&id)?;
+        Some(Leader { id: NodeId(id), address: node.addr.clone() })
+    }
+
+    /// Waits until a leader is known.
+    pub(crate) async fn wait_for_leader(&self, deadline: Instant) -> Option<Leader> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Some(leader) = self.leader() {
+                return Some(leader);
+            }
+            timeout_at(deadline, metrics.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.state == ServerState::Leader && metrics.current_leader == Some(self.me.0)
+    }
+
+    /// The term of the newest vote this node has seen.
+    pub(crate) fn term(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
+    }
+
+    /// Waits until everything that was applied here before the last restart is applied again.
+    pub(crate) async fn wait_for_recovery(&self) {
+        let mut applied = self.machine.applied();
+        // An empty log must first receive something: only a leader knows whether it should be empty.
+        let until = self.last_at_open.max(1);
+        let lost = applied.wait_for(|applied| applied.is_some_and(|id| id.index >= until)).await.is_err();
+        if lost {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// How long no leader has sent anything. Nothing on a leader.
+    pub(crate) fn silence(&self) -> Duration {
+        match self.is_leader() {
+            true => Duration::ZERO,
+            false => self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+        }
+    }
+
+    pub(super) fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Why the group runs no more on this node.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        if let Some(failed) = self.failure.get() {
+            return Some(failed.to_string());
+        }
+        if let Some(reason) = self.machine.broken().borrow().clone() {
+            return Some(format!("state is broken: {reason}"));
+        }
+        match &self.raft.metrics().borrow_watched().running_state {
+            Ok(()) => None,
+            Err(fatal) => Some(fatal.to_string()),
+        }
+    }
+
+    /// The group as this node sees it now.
+    pub(crate) fn status(&self) -> ShardStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let last = super::log::unmark(&self.log.ends().last).ok().flatten();
+        ShardStatus {
+            shard: self.shard,
+            leader: metrics.current_leader.map(NodeId),
+            term: metrics.current_term,
+            last: last.map(log_id),
+            committed: metrics.local_committed.map(log_id),
+            applied: *self.machine.applied().borrow(),
+            membership: membership(&metrics),
+            lag: lag(&metrics),
+            stopped: self.stopped(),
+        }
+    }
+
+    /// Sends whenever something of [`Group::status`] but positions may have changed, and at most every few
+    /// milliseconds otherwise. Ends with the group.
+    pub(crate) fn watch_status(self: &Arc<Self>) -> watch::Receiver<ShardStatus> {
+        let sender = watch::Sender::new(self.status());
+        let receiver = sender.subscribe();
+        let (mut metrics, group) = (self.raft.metrics(), Arc::downgrade(self));
+        tokio::spawn(async move {
+            while metrics.changed().await.is_ok() {
+                let Some(group) = group.upgrade() else { return };
+                let now = group.status();
+                drop(group);
+                sender.send_if_modified(|before| {
+                    let changed = differs(before, &now);
+                    if changed {
+                        *before = now;
+                    }
+                    changed
+                });
+            }
+            // The core has ended: tell why.
+            if let Some(group) = group.upgrade() {
+                sender.send_replace(group.status());
+            }
+        });
+        receiver
+    }
+
+    /// The last entry purged from this node's log.
+    #[cfg(test)]
+    pub(crate) fn purged(&self) -> Option<u64> {
+        self.log.ends().purged.map(|mark| mark.index)
+    }
+
+    /// Stops raft. What was applied is not flushed by this.
+    pub(crate) async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(shard = %self.shard, %error, "raft did not stop cleanly");
+        }
+    }
+}
+
+/// Whether two states of a shard differ in more than positions.
+fn differs(a: &ShardStatus, b: &ShardStatus) -> bool {
+    let key = |status: &ShardStatus| {
+        (status.leader, status.term, status.membership.clone(), status.stopped.clone())
+    };
+    key(a) != key(b)
+}
+
+fn membership(metrics: &Metrics) -> Membership {
+    let stored = &metrics.membership_config;
+    let ids = |ids: &std::collections::BTreeSet<u64>| ids.iter().copied().map(NodeId).collect();
+    let configs = stored.membership().get_joint_config();
+    Membership {
+        log_id: stored.log_id().map(log_id),
+        committed: metrics.committed_membership_config.log_id() == stored.log_id(),
+        voters: configs.last().map(ids).unwrap_or_default(),
+        learners: stored.membership().learner_ids().map(NodeId).collect(),
+        joint: match &configs[..] {
+            [old, new] => Some(Joint { old: ids(old), new: ids(new) }),
+            _ => None,
+        },
+    }
+}
+
+fn lag(metrics: &Metrics) -> BTreeMap<NodeId, u64> {
+    let last = metrics.last_log_index.unwrap_or(0);
+    let matched = metrics.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
+    matched
+        .map(|(id, matched)| (NodeId(*id), last.saturating_sub(matched.map_or(0, |id| id.index))))
+        .collect()
+}
+
+/// Failed storage or a broken state ends the group: openraft must not go on voting with what it cannot keep.
+async fn stop_when_broken(raft: Raft, machine: Machine, failure: Failure, tasks: CancellationToken) {
+    let mut broken = machine.broken();
+    tokio::select! {
+        _ = failure.wait() => {}
+        Ok(_) = broken.wait_for(Option::is_some) => {}
+        () = tasks.cancelled() => return,
+    }
+    let _ = raft.shutdown().await;
+}
+
+pub(super) fn leader(forward: ForwardToLeader<Types>) -> Option<Leader> {
+    Some(Leader { id: NodeId(forward.leader_id?), address: forward.leader_node?.addr })
+}
+
+pub(super) fn write_error(error: ClientWriteError<Types>) -> WriteError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => match forward.reason {
+            openraft::errors::ForwardReason::LeaseExpired => {
+                WriteError::NotAppended("this node leads, but no majority has answered it lately".into())
+            }
+            _ => WriteError::NotLeader { leader: leader(forward) },
+        },
+        ClientWriteError::LogEntryDiscarded(_) => {
+            WriteError::Unknown("leadership was lost before the entry was known to be committed".into())
+        }
+        refused @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
+            WriteError::NotAppended(refused.to_string())
+        }
+    }
+}
+
+pub(super) fn raft_error(error: RaftError<Types, ClientWriteError<Types>>) -> WriteError {
+    match error {
+        RaftError::APIError(error) => write_error(error),
+        RaftError::Fatal(fatal) => WriteError::Unknown(fatal_reason(fatal)),
+    }
+}
+
+fn fatal_reason(fatal: Fatal<Types>) -> String {
+    format!("raft stopped on this node: {fatal}")
+}

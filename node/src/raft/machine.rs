@@ -1,0 +1,327 @@
+//! The state machine of a shard: committed entries in, replies and events out.
+//!
+//! Invariants:
+//! * A batch of entries changes the state as a whole: rows and the mark that covers them are committed together.
+//! * What the applications keep in memory is of the same entry as their rows, for whoever holds the lock.
+//! * Log time never runs backwards.
+//! * A broken state answers nothing and applies nothing any more; the reason is kept for all to see.
+
+use super::log::{mark, unmark};
+use super::snapshot::{Holds, Snapshot, SnapshotData, copy};
+use super::types::{
+    Entry, Outcome, RaftLogId, SnapshotMeta, StoredMembership, Types, decode_stored_membership,
+    encode_stored_membership, log_id,
+};
+use crate::storage::{Batch, Checkpoint, Received, State};
+use futures::{Stream, TryStreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use schedia_api::LogId;
+use schedia_apps::cluster::Record;
+use schedia_apps::{App, Applications, At, Command, Event, Query, Reply, Stop};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// Entries are applied in batches of about this many bytes: queries wait for one batch.
+const BATCH_BYTES: usize = 512 << 10;
+/// And of at most this many entries.
+const BATCH_ENTRIES: usize = 256;
+
+/// The state machine of one shard. A cheap clone.
+#[derive(Clone)]
+pub(crate) struct Machine(Arc<Shared>);
+
+struct Shared {
+    state: State,
+    /// std lock: never held across an await. Taken before the state's own.
+    live: RwLock<Live>,
+    membership: Mutex<Arc<StoredMembership>>,
+    applied: watch::Sender<Option<LogId>>,
+    record: watch::Sender<Option<Record>>,
+    broken: watch::Sender<Option<String>>,
+    holds: Holds,
+}
+
+/// What is derived from the rows, and the entry it is of.
+struct Live {
+    applications: Applications,
+    at: At,
+}
+
+impl Machine {
+    /// Builds what is kept in memory from the rows.
+    pub(crate) fn open(state: State) -> Result<Machine, Stop> {
+        let checkpoint = state.applied();
+        let membership = decode_stored_membership(&checkpoint.membership).map_err(broken)?;
+        let applied = unmark(&checkpoint.mark).map_err(broken)?.map(log_id);
+        let applications = Applications::open(&state.view())?;
+        let record = applications.cluster().record().cloned();
+        Ok(Machine(Arc::new(Shared {
+            live: RwLock::new(Live { applications, at: at(&checkpoint) }),
+            membership: Mutex::new(Arc::new(membership)),
+            applied: watch::Sender::new(applied),
+            record: watch::Sender::new(record),
+            broken: watch::Sender::new(None),
+            holds: Holds::default(),
+            state,
+        })))
+    }
+
+    /// Answers from the state as it is, and says of which entry that is.
+    pub(crate) fn query(&self, query: Query) -> Result<(At, Reply), Stop> {
+        let live = self.0.live.read().map_err(|_| poisoned())?;
+        let answer = live.applications.query(live.at, query, &self.0.state.view());
+        if let Err(Stop::Broken(reason)) = &answer {
+            self.set_broken(reason);
+        }
+        Ok((live.at, answer?))
+    }
+
+    /// The place of the last applied entry.
+    pub(crate) fn at(&self) -> At {
+        self.0.live.read().unwrap_or_else(PoisonError::into_inner).at
+    }
+
+    /// The last entry applied, as it changes.
+    pub(crate) fn applied(&self) -> watch::Receiver<Option<LogId>> {
+        self.0.applied.subscribe()
+    }
+
+    /// The cluster record, as it changes.
+    pub(crate) fn record(&self) -> watch::Receiver<Option<Record>> {
+        self.0.record.subscribe()
+    }
+
+    /// The membership of the last applied entry.
+    pub(crate) fn membership(&self) -> Arc<StoredMembership> {
+        self.0.membership.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why this state can be used no more, once that is so.
+    pub(crate) fn broken(&self) -> watch::Receiver<Option<String>> {
+        self.0.broken.subscribe()
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.0.state
+    }
+
+    /// The snapshots that leave from here: what purging must not overtake.
+    pub(super) fn holds(&self) -> &Holds {
+        &self.0.holds
+    }
+
+    fn set_broken(&self, reason: &str) {
+        let first = self.0.broken.send_if_modified(|now| {
+            let first = now.is_none();
+            if first {
+                *now = Some(reason.to_owned());
+            }
+            first
+        });
+        if first {
+            tracing::error!(reason, "the state of a shard is broken: it stops on this node");
+        }
+    }
+
+    /// One batch: all of it or, when it is broken, nothing that will ever be flushed.
+    fn execute(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Stop> {
+        let shared = &self.0;
+        let mut live = shared.live.write().map_err(|_| poisoned())?;
+        let mut checkpoint = shared.state.applied();
+        let mut batch = shared.state.batch();
+        let mut membership = None;
+        let mut events = Vec::new();
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let expected = checkpoint.mark.as_ref().map(|mark| mark.index + 1);
+            if expected.is_some_and(|index| index != entry.log_id.index) {
+                return Err(Stop::Broken(format!("entry {} does not follow the last applied", entry.log_id)));
+            }
+            checkpoint.mark = Some(mark(entry.log_id));
+            outcomes.push(match &entry.payload {
+                EntryPayload::Blank => Outcome::default(),
+                EntryPayload::Membership(new) => {
+                    let stored = StoredMembership::new(Some(entry.log_id), new.clone());
+                    checkpoint.membership = encode_stored_membership(&stored);
+                    membership = Some(stored);
+                    Outcome::default()
+                }
+                EntryPayload::Normal(body) => {
+                    let (stamp, commands) = body.decode().map_err(broken)?;
+                    checkpoint.time_ms = checkpoint.time_ms.max(stamp.time_ms);
+                    checkpoint.epoch = stamp.epoch;
+                    checkpoint.level = checkpoint.level.max(Some(stamp.level));
+                    let at = at(&checkpoint);
+                    let mut results = Vec::with_capacity(commands.len());
+                    for (position, command) in commands.into_iter().enumerate() {
+                        let at = At { position: position as u32, ..at };
+                        let command = Command::decode(stamp.level, &command)
+                            .map_err(|error| Stop::Broken(format!("entry {}: {error}", entry.log_id)))?;
+                        results.push(run(&mut live.applications, at, command, &mut batch, &mut events)?);
+                    }
+                    Outcome { at, results }
+                }
+            });
+            live.at = at(&checkpoint);
+        }
+        let applied = checkpoint.mark.clone();
+        batch.commit(checkpoint);
+        if let Some(stored) = membership {
+            *shared.membership.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(stored);
+        }
+        drop(live);
+        self.publish(events);
+        shared.applied.send_replace(unmark(&applied).map_err(broken)?.map(log_id));
+        Ok(outcomes)
+    }
+
+    /// The one place where events leave apply, in order.
+    fn publish(&self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Cluster(changed) => _ = self.0.record.send_replace(Some(changed.0)),
+                // Watches of keys begin here once a door offers them.
+                Event::Kv(_) => {}
+            }
+        }
+    }
+
+    async fn apply_some(&self, batch: Vec<EntryResponder<Types>>) -> io::Result<()> {
+        self.0.state.room().await?;
+        let (entries, responders): (Vec<Entry>, Vec<Option<ApplyResponder<Types>>>) =
+            batch.into_iter().unzip();
+        let outcomes = self.execute(&entries).map_err(|stop| {
+            self.set_broken(&stop.to_string());
+            io::Error::other(stop)
+        })?;
+        for (responder, outcome) in responders.into_iter().zip(outcomes) {
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a received snapshot in force, and rebuilds everything that is kept in memory from its rows.
+    fn install(&self, received: Received) -> Result<(), Stop> {
+        let shared = &self.0;
+        let mut live = shared.live.write().map_err(|_| poisoned())?;
+        shared.state.install(received).map_err(broken)?;
+        let checkpoint = shared.state.applied();
+        live.applications = Applications::open(&shared.state.view())?;
+        live.at = at(&checkpoint);
+        let membership = decode_stored_membership(&checkpoint.membership).map_err(broken)?;
+        *shared.membership.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(membership);
+        shared.record.send_replace(live.applications.cluster().record().cloned());
+        drop(live);
+        shared.applied.send_replace(unmark(&checkpoint.mark).map_err(broken)?.map(log_id));
+        Ok(())
+    }
+
+    /// The last checkpoint as a snapshot, if there is one.
+    fn snapshot(&self) -> io::Result<Option<Snapshot>> {
+        let snapshot = self.0.state.snapshot();
+        let Some(last_log_id) = unmark(&snapshot.checkpoint().mark)? else { return Ok(None) };
+        let last_membership = decode_stored_membership(&snapshot.checkpoint().membership)?;
+        let meta = SnapshotMeta { last_log_id: Some(last_log_id), last_membership };
+        let hold = self.0.holds.hold(last_log_id.index);
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Out(snapshot, hold) }))
+    }
+}
+
+fn run(
+    applications: &mut Applications,
+    at: At,
+    command: Command,
+    batch: &mut Batch<'_>,
+    events: &mut Vec<Event>,
+) -> Result<Result<Reply, schedia_apps::Refusal>, Stop> {
+    match applications.apply(at, command, batch) {
+        Ok((reply, new)) => {
+            events.extend(new);
+            Ok(Ok(reply))
+        }
+        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+        Err(stop) => Err(stop),
+    }
+}
+
+fn at(checkpoint: &Checkpoint) -> At {
+    let index = checkpoint.mark.as_ref().map_or(0, |mark| mark.index);
+    At { epoch: checkpoint.epoch, index, position: 0, time_ms: checkpoint.time_ms }
+}
+
+fn broken(error: io::Error) -> Stop {
+    Stop::Broken(error.to_string())
+}
+
+fn poisoned() -> Stop {
+    Stop::Broken("an application panicked while it changed its state".into())
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Machine;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
+        let checkpoint = self.0.state.applied();
+        Ok((unmark(&checkpoint.mark)?, decode_stored_membership(&checkpoint.membership)?))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batch: Vec<EntryResponder<Types>> = Vec::new();
+        let mut bytes = 0;
+        while let Some((entry, responder)) = entries.try_next().await? {
+            if let EntryPayload::Normal(body) = &entry.payload {
+                bytes += body.len();
+            }
+            batch.push((entry, responder));
+            if bytes >= BATCH_BYTES || batch.len() >= BATCH_ENTRIES {
+                bytes = 0;
+                self.apply_some(std::mem::take(&mut batch)).await?;
+            }
+        }
+        if batch.is_empty() { Ok(()) } else { self.apply_some(batch).await }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Machine {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+        let received = match snapshot {
+            SnapshotData::In(received) => received,
+            // Our own: openraft hands it back at start.
+            SnapshotData::Out(..) if meta.last_log_id <= unmark(&self.0.state.applied().mark)? => {
+                return Ok(());
+            }
+            SnapshotData::Out(snapshot, _hold) => copy(snapshot, &self.0.state).await?,
+        };
+        let machine = self.clone();
+        let installed = tokio::task::spawn_blocking(move || machine.install(received)).await;
+        installed.map_err(io::Error::other)?.map_err(|stop| {
+            self.set_broken(&stop.to_string());
+            io::Error::other(stop)
+        })
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        self.snapshot()
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    type SnapshotData = SnapshotData;
+
+    /// A snapshot is a checkpoint: nothing is written but what the flusher would write anyway.
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        self.0.state.flush().await?;
+        self.snapshot()?
+            .ok_or_else(|| io::Error::other("nothing was applied yet: there is nothing to snapshot"))
+    }
+}

@@ -1,0 +1,32 @@
+//! Consensus: one openraft group per shard. All of openraft's generics end here.
+//!
+//! [`Group`] is a shard's raft: it takes encoded entries and gives their outcomes, read indexes and memberships.
+//!
+//! Invariants:
+//! * Nothing outside this module names openraft; nothing it writes or sends depends on openraft's serialization.
+//! * An error tells whether an entry may have been appended: see [`WriteError`].
+//! * The storage underneath failing, or the state being broken, stops the group for good and says why.
+//!
+//! Not here: batching, deadlines and forwarding (`crate::shards`), bytes on the wire (`crate::peer`), bytes on disk
+//! (`crate::storage`).
+
+mod config;
+mod entry;
+mod group;
+mod log;
+mod machine;
+mod membership;
+mod network;
+mod purge;
+mod serve;
+mod snapshot;
+#[cfg(test)]
+mod suite;
+mod types;
+mod wire;
+
+pub(crate) use entry::{Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Stamp};
+pub(crate) use group::{Group, Leader, Open, ReadError, WriteError, Writing};
+pub(crate) use membership::ChangeError;
+pub(crate) use types::Outcome;
+pub(crate) use wire::{decode_read_index, encode_read_index};

@@ -1,0 +1,338 @@
+//! What openraft says to a peer: appends in a pipeline, votes, snapshots.
+//!
+//! openraft opens several clients per target (replication, heartbeats, votes, snapshots); all but snapshots share the
+//! one connection that `peer` keeps.
+//!
+//! Invariants:
+//! * A stream of appends ends itself when its oldest frame is unanswered for one maximal election timeout: a follower
+//!   that hangs would otherwise keep the leader from purging its log for ever.
+//! * Answers are handed to openraft in the order of their requests.
+//! * What a stream has in flight is bounded in frames and bytes.
+
+use super::snapshot::{SnapshotData, chunks};
+use super::types::{RaftLogId, SnapshotMeta, Types, Vote, decode_vote};
+use super::wire;
+use crate::peer::{Answer, CallError, Kind, Peers, Target};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{
+    Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
+    RaftNetworkFactory,
+};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{BasicNode, OptionalSend, RPCTypes};
+use schedia_apps::{NodeId, ShardId};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Appends sent ahead of their answers.
+const FRAMES_AHEAD: usize = 32;
+/// And their bytes.
+const BYTES_AHEAD: usize = 8 << 20;
+
+type RpcError = RPCError<Types>;
+
+/// Makes the clients of one shard.
+#[derive(Clone)]
+pub(crate) struct Network {
+    peers: Peers,
+    shard: ShardId,
+    me: NodeId,
+    heartbeat: Duration,
+    /// One maximal election timeout.
+    patience: Duration,
+    /// One snapshot of this shard leaves at a time.
+    snapshots: Arc<Semaphore>,
+}
+
+impl Network {
+    pub(crate) fn new(
+        peers: Peers,
+        shard: ShardId,
+        me: NodeId,
+        heartbeat: Duration,
+        patience: Duration,
+    ) -> Self {
+        Network { peers, shard, me, heartbeat, patience, snapshots: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
+        Client { network: self.clone(), id: NodeId(target), address: node.addr.clone() }
+    }
+}
+
+/// One shard's way to one peer.
+pub(crate) struct Client {
+    network: Network,
+    id: NodeId,
+    address: String,
+}
+
+impl Client {
+    fn target(&self) -> Target<'_> {
+        Target { id: self.id, address: &self.address }
+    }
+
+    async fn call(
+        &self,
+        action: RPCTypes,
+        kind: Kind,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, RpcError> {
+        let Network { peers, shard, .. } = &self.network;
+        let begun = Instant::now();
+        match peers.call(self.target(), kind, *shard, body, begun + patience).await {
+            Ok(answer) => Ok(answer),
+            Err(_) if begun.elapsed() >= patience => Err(self.timeout(action, patience)),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn timeout(&self, action: RPCTypes, timeout: Duration) -> RpcError {
+        RPCError::Timeout(Timeout { action, id: self.network.me.0, target: self.id.0, timeout })
+    }
+}
+
+/// What did not leave or was refused is not tried again at once.
+fn failed(error: CallError) -> RpcError {
+    match error {
+        CallError::Lost(_) => RPCError::Network(NetworkError::new(&error)),
+        CallError::NotSent(_) | CallError::Refused(_) => RPCError::Unreachable(Unreachable::new(&error)),
+    }
+}
+
+fn malformed(error: io::Error) -> RpcError {
+    RPCError::Network(NetworkError::new(&error))
+}
+
+impl NetVote<Types> for Client {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        let body = wire::encode_vote_request(&request);
+        let answer = self.call(RPCTypes::Vote, Kind::Vote, body, option.soft_ttl()).await?;
+        wire::decode_vote_response(&answer).map_err(malformed)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        let body = wire::encode_vote_request(&request);
+        let answer = self.call(RPCTypes::Vote, Kind::PreVote, body, option.soft_ttl()).await?;
+        wire::decode_vote_response(&answer).map_err(malformed)
+    }
+}
+
+impl NetTransferLeader<Types> for Client {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+        let body = wire::encode_transfer(&request);
+        let answer =
+            self.call(RPCTypes::TransferLeader, Kind::TransferLeader, body, option.soft_ttl()).await?;
+        wire::decode_transferred(&answer).map_err(malformed)
+    }
+}
+
+impl NetBackoff<Types> for Client {
+    /// A peer that comes back is found within a heartbeat.
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(self.network.heartbeat)))
+    }
+}
+
+impl NetSnapshot<Types> for Client {
+    type SnapshotData = SnapshotData;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: super::snapshot::Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = timeout(option.soft_ttl(), self.send_snapshot(vote, snapshot)) => match sent {
+                Ok(sent) => Ok(sent?),
+                Err(_) => Err(self.timeout(RPCTypes::InstallSnapshot, option.soft_ttl()).into()),
+            },
+        }
+    }
+}
+
+impl Client {
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: super::snapshot::Snapshot,
+    ) -> Result<SnapshotResponse<Types>, RpcError> {
+        let Network { peers, shard, snapshots, .. } = &self.network;
+        let meta: SnapshotMeta = snapshot.meta;
+        let SnapshotData::Out(data, hold) = snapshot.snapshot else {
+            return Err(RPCError::Unreachable(Unreachable::from_string(
+                "a received snapshot is not sent on",
+            )));
+        };
+        // Waiting here would pin the pages of a checkpoint that gets older.
+        let Ok(_permit) = snapshots.try_acquire() else {
+            return Err(RPCError::Unreachable(Unreachable::from_string("another snapshot is being sent")));
+        };
+        tracing::info!(shard = %shard, to = %self.id, covers = ?meta.last_log_id, "sending a snapshot");
+        let begin = wire::encode_begin(vote, &meta);
+        let answer = peers.stream(self.target(), *shard, begin, chunks(data)).await.map_err(failed)?;
+        hold.sent();
+        let vote = decode_vote(&answer).map_err(malformed)?;
+        Ok(SnapshotResponse { vote })
+    }
+}
+
+impl NetStreamAppend<Types> for Client {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let pipeline = Pipeline {
+            client: self,
+            input: Some(input),
+            sent: VecDeque::new(),
+            bytes: 0,
+            answered: Instant::now(),
+        };
+        let answers = stream::unfold(Some(pipeline), |pipeline| async move { pipeline?.next().await });
+        let answers: BoxStream<'s, _> = Box::pin(answers);
+        Box::pin(std::future::ready(Ok(answers)))
+    }
+}
+
+/// A stream of appends and what of it is unanswered.
+struct Pipeline<'s, S> {
+    client: &'s Client,
+    /// `None` once it has ended.
+    input: Option<S>,
+    sent: VecDeque<Sent>,
+    bytes: usize,
+    /// When an answer last came.
+    answered: Instant,
+}
+
+struct Sent {
+    answer: Answer,
+    at: Instant,
+    bytes: usize,
+    prev: Option<RaftLogId>,
+    last: Option<RaftLogId>,
+}
+
+type Item = Result<StreamAppendResult<Types>, RpcError>;
+
+enum Step {
+    Send(Option<AppendEntriesRequest<Types>>),
+    Answered(Result<Bytes, RpcError>),
+}
+
+impl<S> Pipeline<'_, S>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+{
+    /// The next answer, and the rest of the stream if it goes on.
+    async fn next(mut self) -> Option<(Item, Option<Self>)> {
+        loop {
+            match self.step().await? {
+                Step::Send(Some(request)) => {
+                    if let Err(error) = self.send(request).await {
+                        return Some((Err(error), None));
+                    }
+                }
+                Step::Send(None) => self.input = None,
+                Step::Answered(answer) => {
+                    let sent = self.sent.pop_front()?;
+                    self.bytes -= sent.bytes;
+                    self.answered = Instant::now();
+                    let item = answer.and_then(|answer| result(&answer, &sent));
+                    let goes_on = matches!(&item, Ok(Ok(matched)) if *matched == sent.last);
+                    return Some((item, goes_on.then_some(self)));
+                }
+            }
+        }
+    }
+
+    /// Whatever comes first: a request to send, if there is room, or the oldest answer. `None` when both are done.
+    async fn step(&mut self) -> Option<Step> {
+        let patience = self.client.network.patience;
+        let room = self.sent.len() < FRAMES_AHEAD && self.bytes < BYTES_AHEAD;
+        let input = self.input.as_mut().filter(|_| room);
+        match (input, self.sent.front_mut()) {
+            (None, None) => None,
+            (Some(input), None) => Some(Step::Send(input.next().await)),
+            (None, Some(oldest)) => {
+                Some(Step::Answered(wait(oldest, self.answered, patience, self.client).await))
+            }
+            (Some(input), Some(oldest)) => Some(tokio::select! {
+                answer = wait(oldest, self.answered, patience, self.client) => Step::Answered(answer),
+                request = input.next() => Step::Send(request),
+            }),
+        }
+    }
+
+    async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), RpcError> {
+        let Network { peers, shard, patience, .. } = &self.client.network;
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        let body = wire::encode_append(&request);
+        let bytes = body.len();
+        let sending = peers.send(self.client.target(), Kind::Append, *shard, body);
+        let answer = match timeout(*patience, sending).await {
+            Ok(answer) => answer.map_err(failed)?,
+            Err(_) => return Err(self.client.timeout(RPCTypes::AppendEntries, *patience)),
+        };
+        self.bytes += bytes;
+        self.sent.push_back(Sent { answer, at: Instant::now(), bytes, prev: request.prev_log_id, last });
+        Ok(())
+    }
+}
+
+/// Waits for the oldest answer, as long as the peer shows that it works on them.
+async fn wait(
+    oldest: &mut Sent,
+    answered: Instant,
+    patience: Duration,
+    client: &Client,
+) -> Result<Bytes, RpcError> {
+    match timeout_at(oldest.at.max(answered) + patience, &mut oldest.answer).await {
+        Ok(answer) => answer.map_err(failed),
+        Err(_) => Err(client.timeout(RPCTypes::AppendEntries, patience)),
+    }
+}
+
+fn result(answer: &[u8], sent: &Sent) -> Item {
+    let response = wire::decode_appended(answer).map_err(malformed)?;
+    // openraft unwraps this: a conflict with nothing before it cannot be.
+    if matches!(response, AppendEntriesResponse::Conflict) && sent.prev.is_none() {
+        return Err(malformed(io::Error::other("a conflict with the beginning of the log")));
+    }
+    Ok(response.into_stream_result(sent.prev, sent.last))
+}
