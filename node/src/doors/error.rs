@@ -186,6 +186,7 @@ impl From<MembershipError> for DoorError {
             MembershipError::InProgress | MembershipError::JointOpen => {
                 DoorError::conflict("change_in_progress", message)
             }
+            MembershipError::NotCaughtUp(_) => DoorError::conflict("not_caught_up", message),
             MembershipError::NotMember(_) => DoorError::new(StatusCode::NOT_FOUND, "unknown_member", message),
             MembershipError::Impossible(_) => DoorError::bad_request(message),
             MembershipError::Shard(error) => error.into(),

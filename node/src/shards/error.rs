@@ -87,6 +87,9 @@ pub enum MembershipError {
     /// A voter to be is not a learner yet.
     #[error("node {0} is not a member")]
     NotMember(NodeId),
+    /// No leader to be: it is no voter, did not answer lately, or lags too far.
+    #[error("node {0} is not caught up")]
+    NotCaughtUp(NodeId),
     /// The change itself makes no sense, such as an empty set of voters.
     #[error("impossible membership: {0}")]
     Impossible(String),

@@ -11,16 +11,30 @@
 //! Not here: openraft's types (`crate::raft`), who may ask (doors), what membership should be (`membership`).
 
 mod error;
+mod forward;
+mod lonely;
 mod membership;
+mod proposer;
+mod reads;
+mod rules;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 pub use error::{MembershipError, ShardError};
 pub use shard::{Applied, Consistency, Shard};
 
-use crate::peer::Peers;
-use crate::storage::Storage;
+use crate::peer::{Parts, Peers, Refused, Request, Service};
+use crate::raft::{Group, Open};
+use crate::storage::{OpenError, Storage};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rules::Rules;
 use schedia_apps::{ClusterId, NodeId, ShardId};
+use shard::Common;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
 
 /// The most shards a cluster may have.
 pub const SHARDS_MAX: usize = 16;
@@ -42,32 +56,79 @@ impl Default for Timings {
     }
 }
 
+/// Bytes of commands in flight on one node, all shards together. Beyond this, callers get Busy.
+const IN_FLIGHT_BYTES: usize = 64 << 20;
+
 /// The shards of this node. None runs until the node knows its cluster and its id.
 pub struct Shards {
     storage: Arc<Storage>,
     timings: Timings,
     peers: Peers,
+    in_flight: Arc<Semaphore>,
+    /// Held while shards start or stop.
+    starting: tokio::sync::Mutex<()>,
     slots: [OnceLock<Shard>; SHARDS_MAX],
 }
 
 impl Shards {
     /// Opens nothing yet: see [`Shards::start`].
     pub fn new(storage: Arc<Storage>, timings: Timings, peers: Peers) -> Self {
-        Shards { storage, timings, peers, slots: Default::default() }
+        Shards {
+            storage,
+            timings,
+            peers,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
+            starting: tokio::sync::Mutex::default(),
+            slots: Default::default(),
+        }
     }
 
     /// Starts shards `0..count` that do not run yet, as node `node_id` of `cluster_id`. Repeatable.
     ///
     /// A fresh shard is in no membership: it waits for a leader that adds it, or for [`Shards::initialize`].
     pub async fn start(&self, cluster_id: &ClusterId, node_id: NodeId, count: u32) -> Result<(), ShardError> {
-        let _ = (&self.storage, &self.timings, &self.peers, cluster_id, node_id, count);
-        Err(ShardError::Stopped { reason: "not started".into() })
+        let _starting = self.starting.lock().await;
+        self.peers.assign(cluster_id.clone(), node_id);
+        let slots = self.slots.get(..count as usize).ok_or_else(|| ShardError::Stopped {
+            reason: format!("{count} shards are more than this release runs: {SHARDS_MAX}"),
+        })?;
+        for (number, slot) in slots.iter().enumerate() {
+            if slot.get().is_none() {
+                let shard = self.open(ShardId(number as u32), node_id).await?;
+                let _ = slot.set(shard);
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, id: ShardId, me: NodeId) -> Result<Shard, ShardError> {
+        let stopped =
+            |reason: String| ShardError::Stopped { reason: format!("failed to open shard {id}: {reason}") };
+        let storage = self.storage.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let log = storage.log(id)?;
+            let state = storage.state(id, log.flushed(), Some(Arc::new(schedia_apps::sweep)))?;
+            Ok::<_, OpenError>((log, state))
+        });
+        let (log, state) =
+            opened.await.map_err(|e| stopped(e.to_string()))?.map_err(|e| stopped(e.to_string()))?;
+        let (timings, peers, failure) = (self.timings, self.peers.clone(), self.storage.failure().clone());
+        let group = Group::open(Open { shard: id, me, timings, log, state, peers, failure }).await;
+        let group = Arc::new(group.map_err(|e| stopped(e.to_string()))?);
+        let rules = match self.shard(ShardId(0)) {
+            Some(shard_0) => Rules::of(shard_0.watch_record()),
+            None => Rules::of(group.machine().record()),
+        };
+        let (peers, storage, in_flight) = (self.peers.clone(), self.storage.clone(), self.in_flight.clone());
+        Ok(Shard::start(id, group, rules, Common { me, timings, peers, storage, in_flight }))
     }
 
     /// Makes this node the only voter of every started shard that is in no membership yet. Repeatable.
     pub async fn initialize(&self, address: &str) -> Result<(), ShardError> {
-        let _ = address;
-        Err(ShardError::Stopped { reason: "not started".into() })
+        for shard in self.iter() {
+            shard.initialize(address).await?;
+        }
+        Ok(())
     }
 
     /// The shard, if it runs here.
@@ -82,8 +143,32 @@ impl Shards {
 
     /// Hands leadership over where this node leads (for at most two maximal election timeouts), flushes, stops.
     pub async fn shutdown(&self) {
-        for shard in self.iter() {
-            shard.shutdown().await;
+        let _starting = self.starting.lock().await;
+        futures::future::join_all(self.iter().map(Shard::shutdown)).await;
+    }
+}
+
+/// Frames of peers, each to its shard.
+impl Service for Shards {
+    fn call(&self, request: Request) -> BoxFuture<'static, Result<Bytes, Refused>> {
+        match self.shard(request.shard).cloned() {
+            Some(shard) => shard.serve(request).boxed(),
+            None => std::future::ready(Err(Refused::NoShard { shard: request.shard })).boxed(),
         }
+    }
+
+    fn snapshot(&self, request: Request, parts: Parts) -> BoxFuture<'static, Result<Bytes, Refused>> {
+        match self.shard(request.shard).cloned() {
+            Some(shard) => shard.receive(request, parts).boxed(),
+            None => std::future::ready(Err(Refused::NoShard { shard: request.shard })).boxed(),
+        }
+    }
+
+    /// Whoever is in a membership was not removed; who is not may be new, or gone.
+    fn removed(&self, shard: ShardId, id: NodeId) -> Option<u64> {
+        if self.shard(shard)?.is_member(id) {
+            return None;
+        }
+        self.shard(ShardId(0))?.removed(id)
     }
 }

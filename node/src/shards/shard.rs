@@ -1,11 +1,23 @@
 //! One shard as doors and the membership driver see it.
 
-use super::{MembershipError, ShardError};
+use super::forward;
+use super::lonely::ask_when_lonely;
+use super::proposer::{Proposer, SubmitError, election};
+use super::reads::Reads;
+use super::rules::Rules;
+use super::{MembershipError, ShardError, Timings};
+use crate::peer::{Kind, Parts, Peers, Refused, Request};
+use crate::raft::{COMMANDS_BYTES_MAX, ChangeError, Group, Leader, WriteError};
+use crate::storage::Storage;
+use bytes::Bytes;
 use schedia_api::{LogId, Membership, ShardStatus};
-use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId};
+use schedia_apps::cluster::Record;
+use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId, Stop, cluster, kv};
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Which state a read may answer from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,22 +38,94 @@ pub struct Applied<T> {
     pub value: T,
 }
 
-/// One shard on this node.
-pub struct Shard {
+/// One shard on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Shard(Arc<Inner>);
+
+struct Inner {
     id: ShardId,
+    me: NodeId,
+    timings: Timings,
+    group: Arc<Group>,
+    proposer: Proposer,
+    reads: Reads,
+    peers: Peers,
+    storage: Arc<Storage>,
     status: watch::Receiver<ShardStatus>,
+    recovered: watch::Receiver<bool>,
+}
+
+/// What the shards of a node have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) me: NodeId,
+    pub(super) timings: Timings,
+    pub(super) peers: Peers,
+    pub(super) storage: Arc<Storage>,
+    /// Bytes of commands in flight on this node.
+    pub(super) in_flight: Arc<Semaphore>,
 }
 
 impl Shard {
+    /// Starts a shard on its raft. `rules` are the cluster's.
+    pub(super) fn start(id: ShardId, group: Arc<Group>, rules: Rules, common: Common) -> Shard {
+        let Common { me, timings, peers, storage, in_flight } = common;
+        let (recovered, recovers) = watch::channel(false);
+        let recovering = group.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = recovering.wait_for_recovery() => {
+                    let _ = recovered.send(true);
+                }
+                () = recovered.closed() => {}
+            }
+        });
+        tokio::spawn(ask_when_lonely(Arc::downgrade(&group), peers.clone(), me));
+        Shard(Arc::new(Inner {
+            id,
+            me,
+            timings,
+            proposer: Proposer::start(group.clone(), rules, in_flight),
+            reads: Reads::start(group.clone(), peers.clone(), me, id, timings),
+            status: group.watch_status(),
+            recovered: recovers,
+            group,
+            peers,
+            storage,
+        }))
+    }
+
     /// Which shard this is.
     pub fn id(&self) -> ShardId {
-        self.id
+        self.0.id
+    }
+
+    /// Makes this node the only voter, if the shard is in no membership yet.
+    pub(super) async fn initialize(&self, address: &str) -> Result<(), ShardError> {
+        self.0.group.initialize(address).await.map_err(shard_error)
     }
 
     /// Appends, commits, applies; forwarded once to the leader if this node does not lead.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Applied<Reply>, ShardError> {
-        let _ = (command, deadline);
-        Err(stopped())
+        let encoded = Bytes::from(command.encode());
+        if encoded.len() > COMMANDS_BYTES_MAX {
+            return Err(ShardError::TooLarge { bytes: encoded.len(), bytes_max: COMMANDS_BYTES_MAX });
+        }
+        self.running()?;
+        let leader = self.leader(deadline).await?;
+        let room = self.0.proposer.room(&encoded)?;
+        if leader.id != self.0.me {
+            return self.forward(&leader, encoded, deadline).await;
+        }
+        self.admit(&command)?;
+        match self.0.proposer.submit(encoded.clone(), room, deadline).await {
+            Ok(applied) => Ok(applied),
+            Err(SubmitError::Failed(error)) => Err(error),
+            Err(SubmitError::NotLeader { leader: Some(leader) }) if leader.id != self.0.me => {
+                self.forward(&leader, encoded, deadline).await
+            }
+            Err(SubmitError::NotLeader { .. }) => Err(ShardError::NoLeader),
+        }
     }
 
     /// Answers from the state of this node, after it has caught up with the leader if `consistency` asks for it.
@@ -51,46 +135,112 @@ impl Shard {
         consistency: Consistency,
         deadline: Instant,
     ) -> Result<Applied<Reply>, ShardError> {
-        let _ = (query, consistency, deadline);
-        Err(stopped())
+        self.running()?;
+        match consistency {
+            Consistency::Stale if !self.is_recovered() => return Err(ShardError::NotRecovered),
+            Consistency::Stale => {}
+            Consistency::Linearizable => {
+                let index = self.0.reads.index(deadline).await?;
+                self.applied(index, deadline).await?;
+            }
+        }
+        match self.0.group.machine().query(query) {
+            Ok((at, value)) => Ok(Applied { at, value }),
+            Err(Stop::Refused(refusal)) => Err(refusal.into()),
+            Err(Stop::Broken(reason)) => Err(ShardError::Stopped { reason }),
+        }
+    }
+
+    /// Waits until this node has applied an entry, or a later one.
+    async fn applied(&self, index: u64, deadline: Instant) -> Result<(), ShardError> {
+        let mut applied = self.0.group.machine().applied();
+        let reached = applied.wait_for(|applied| applied.is_some_and(|id| id.index >= index));
+        match timeout_at(deadline, reached).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ShardError::unavailable("this node did not catch up with the leader in time")),
+        }
+    }
+
+    /// Waits a little for a leader: an election should not fail every request that meets it.
+    async fn leader(&self, deadline: Instant) -> Result<Leader, ShardError> {
+        let patience = deadline.min(Instant::now() + election(self.0.timings));
+        self.0.group.wait_for_leader(patience).await.ok_or(ShardError::NoLeader)
+    }
+
+    async fn forward(
+        &self,
+        to: &Leader,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Result<Applied<Reply>, ShardError> {
+        forward::propose(&self.0.peers, to, self.0.id, command, deadline).await
+    }
+
+    /// What the leader refuses before it proposes.
+    fn admit(&self, command: &Command) -> Result<(), ShardError> {
+        if self.0.group.machine().state().is_pressed() {
+            return Err(ShardError::Busy);
+        }
+        if adds(command) && self.0.storage.space().is_low() {
+            return Err(ShardError::DiskLow);
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Result<(), ShardError> {
+        match self.0.group.stopped() {
+            None => Ok(()),
+            Some(reason) => Err(ShardError::Stopped { reason }),
+        }
     }
 
     /// The shard as this node sees it, with the positions of this moment.
     pub fn status(&self) -> ShardStatus {
-        self.status.borrow().clone()
+        self.0.group.status()
     }
 
     /// Changes when leader, term, membership or `stopped` change, not with every entry.
     pub fn watch_status(&self) -> watch::Receiver<ShardStatus> {
-        self.status.clone()
+        self.0.status.clone()
+    }
+
+    /// The cluster record as applied here, as it changes. Only shard 0 has one.
+    pub fn watch_record(&self) -> watch::Receiver<Option<Record>> {
+        self.0.group.machine().record()
     }
 
     /// Whether this node leads the shard, as far as it knows.
     pub fn is_leader(&self) -> bool {
-        false
+        self.0.group.is_leader()
     }
 
-    /// Whether everything committed before the restart is applied again: until then no stale read is answered.
+    /// Whether everything that was applied before the restart is applied again: until then no stale read is answered.
     pub fn is_recovered(&self) -> bool {
-        false
+        *self.0.recovered.borrow()
     }
 
-    /// Hands leadership to a voter that answered within the last heartbeat interval and lags less than 1 MiB;
-    /// returns when another node leads.
+    /// Hands leadership to a voter that answered within the last heartbeats and lags less than 1 MiB;
+    /// returns when it leads.
     pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), MembershipError> {
-        let _ = (to, deadline);
-        Err(stopped().into())
+        match self.0.group.transfer_leader(to, deadline).await {
+            Ok(()) => Ok(()),
+            Err(None) => Err(MembershipError::NotCaughtUp(to)),
+            Err(Some(error)) => Err(shard_error(error).into()),
+        }
     }
 
     /// Flushes a checkpoint and purges the log below it.
     pub async fn snapshot(&self) -> Result<(), ShardError> {
-        Err(stopped())
+        self.running()?;
+        self.0.group.checkpoint().await.map_err(ShardError::unavailable)
     }
 
     /// Writes an entry without a command and returns its index: a number nobody else gets. Leader only.
     pub async fn write_blank(&self, deadline: Instant) -> Result<u64, ShardError> {
-        let _ = deadline;
-        Err(stopped())
+        match timeout_at(deadline, self.0.group.write_blank()).await {
+            Ok(index) => index.map_err(shard_error),
+            Err(_) => Err(ShardError::unknown("the deadline passed before the entry was applied")),
+        }
     }
 
     /// The newest membership in this node's log, and whether it is committed.
@@ -100,12 +250,12 @@ impl Shard {
 
     /// The peer address of every member of that membership.
     pub fn addresses(&self) -> BTreeMap<NodeId, String> {
-        BTreeMap::new()
+        self.0.group.addresses()
     }
 
     /// On the leader: how many entries each other member is behind, at this moment.
     pub fn lag(&self) -> BTreeMap<NodeId, u64> {
-        BTreeMap::new()
+        self.status().lag
     }
 
     /// Adds members without a vote, if `planned` still is the log id of the newest membership. Leader only.
@@ -115,8 +265,7 @@ impl Shard {
         learners: BTreeMap<NodeId, String>,
         deadline: Instant,
     ) -> Result<(), MembershipError> {
-        let _ = (planned, learners, deadline);
-        Err(stopped().into())
+        changed(deadline, self.0.group.add_learners(planned, learners)).await
     }
 
     /// One joint change to exactly these voters; voters that are left out stay as learners. Leader only.
@@ -128,8 +277,7 @@ impl Shard {
         voters: BTreeSet<NodeId>,
         deadline: Instant,
     ) -> Result<(), MembershipError> {
-        let _ = (planned, voters, deadline);
-        Err(stopped().into())
+        changed(deadline, self.0.group.change_voters(planned, voters)).await
     }
 
     /// Leaves an open joint configuration for its newer half. Leader only.
@@ -138,30 +286,121 @@ impl Shard {
         planned: Option<LogId>,
         deadline: Instant,
     ) -> Result<(), MembershipError> {
-        let _ = (planned, deadline);
-        Err(stopped().into())
+        changed(deadline, self.0.group.finish_joint(planned)).await
     }
 
-    /// Drops members that have no vote. Their ids are remembered as removed. Leader only.
+    /// Drops members that have no vote. Leader only.
     pub async fn remove_learners(
         &self,
         planned: Option<LogId>,
         learners: BTreeSet<NodeId>,
         deadline: Instant,
     ) -> Result<(), MembershipError> {
-        let _ = (planned, learners, deadline);
-        Err(stopped().into())
+        changed(deadline, self.0.group.remove_learners(planned, learners)).await
     }
 
-    /// The entry that removed a member, if one did: known from the applied log, or told by a peer about this node.
+    /// The entry that removed a member from the cluster record, as applied here. Only shard 0 knows.
     pub fn removed(&self, id: NodeId) -> Option<u64> {
-        let _ = id;
-        None
+        match self.0.group.machine().query(Query::Cluster(cluster::Query::Removed(id))) {
+            Ok((_, Reply::Cluster(cluster::Reply::Removed(index)))) => index,
+            _ => None,
+        }
     }
 
-    pub(super) async fn shutdown(&self) {}
+    /// Whether a node is in the membership applied here.
+    pub(super) fn is_member(&self, id: NodeId) -> bool {
+        self.0.group.machine().membership().membership().get_node(&id.0).is_some()
+    }
+
+    /// Handles a frame of a peer.
+    pub(super) async fn serve(self, request: Request) -> Result<Bytes, Refused> {
+        match request.kind {
+            Kind::Propose => {
+                forward::serve(&self.0.proposer, &request.body, |command| self.admit(command)).await
+            }
+            Kind::ReadIndex => {
+                Ok(self.0.reads.serve(&self.0.group, Instant::now() + election(self.0.timings)).await)
+            }
+            _ => self.0.group.clone().serve(request).await,
+        }
+    }
+
+    /// Receives a snapshot of a peer.
+    pub(super) async fn receive(self, request: Request, parts: Parts) -> Result<Bytes, Refused> {
+        self.0.group.clone().receive(request, parts).await
+    }
+
+    /// Hands leadership over if this node leads and somebody can take it, stops raft, flushes.
+    pub(super) async fn shutdown(&self) {
+        let Inner { id, group, timings, .. } = &*self.0;
+        let patience = Duration::from_millis(2 * timings.election_max_ms);
+        if let (true, Some(successor)) = (group.is_leader(), group.successor()) {
+            match group.transfer_leader(successor, Instant::now() + patience).await {
+                Ok(()) => tracing::info!(shard = %id, to = %successor, "handed leadership over"),
+                Err(error) => {
+                    tracing::warn!(shard = %id, to = %successor, ?error, "leadership was not handed over")
+                }
+            }
+        }
+        group.shutdown().await;
+        match timeout(FLUSH_TIMEOUT, group.machine().state().close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(shard = %id, %error, "the last checkpoint failed; a restart applies the log")
+            }
+            Err(_) => {
+                tracing::warn!(shard = %id, "the last checkpoint took too long; a restart applies the log")
+            }
+        }
+    }
 }
 
-fn stopped() -> ShardError {
-    ShardError::Stopped { reason: "not started".into() }
+#[cfg(test)]
+impl Shard {
+    /// Stops raft as a crash would: nothing is handed over, nothing flushed.
+    pub(super) async fn stop_at_once(&self) {
+        self.0.group.shutdown().await;
+    }
+
+    /// The last entry purged from this node's log.
+    pub(super) fn purged(&self) -> Option<u64> {
+        self.0.group.purged()
+    }
+}
+
+/// How long a shutdown waits for its last checkpoint.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether a command makes the state larger: refused when the disk is nearly full.
+fn adds(command: &Command) -> bool {
+    match command {
+        Command::Kv(kv::Command::Put(_)) => true,
+        Command::Kv(kv::Command::Delete(_) | kv::Command::Compact { .. }) | Command::Cluster(_) => false,
+    }
+}
+
+fn shard_error(error: WriteError) -> ShardError {
+    match error {
+        WriteError::NotLeader { leader } => ShardError::NotLeader { leader: leader.map(|leader| leader.id) },
+        WriteError::NotAppended(reason) => ShardError::Unavailable { reason },
+        WriteError::Unknown(reason) => ShardError::OutcomeUnknown { reason },
+    }
+}
+
+async fn changed(
+    deadline: Instant,
+    change: impl Future<Output = Result<(), ChangeError>>,
+) -> Result<(), MembershipError> {
+    match timeout_at(deadline, change).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(match error {
+            ChangeError::Stale => MembershipError::Stale,
+            ChangeError::InProgress => MembershipError::InProgress,
+            ChangeError::JointOpen => MembershipError::JointOpen,
+            ChangeError::NotMember(id) => MembershipError::NotMember(id),
+            ChangeError::Impossible(reason) => MembershipError::Impossible(reason),
+            ChangeError::Write(error) => shard_error(error).into(),
+        }),
+        Err(_) => Err(ShardError::unknown("the deadline passed before the change was committed").into()),
+    }
 }

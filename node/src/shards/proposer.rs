@@ -1,0 +1,271 @@
+//! The one task per shard that stamps commands and hands them to raft, many in an entry.
+//!
+//! It takes what waits, writes the time on it, hands it over and takes what has come meanwhile: under load entries grow
+//! instead of getting more.
+//!
+//! Invariants:
+//! * Stamps of one leader never run backwards, whatever its wall clock does: after the first they follow the monotonic
+//!   clock.
+//! * Only the cluster's level is proposed.
+//! * A command whose caller has given up before it was proposed is never proposed.
+
+use super::rules::Rules;
+use super::{Applied, ShardError};
+use crate::raft::{
+    Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Group, Leader, Outcome, Stamp, WriteError, Writing,
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use schedia_apps::{At, Reply};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// Commands that wait for the proposer. Beyond this, callers get Busy.
+const QUEUE_COMMANDS: usize = 16_384;
+/// Entries handed to raft and not applied. Enough to fill the pipeline; more would only be smaller entries.
+const ENTRIES_AHEAD: usize = 32;
+/// What a command costs beside its bytes: its place in queues, its waiter.
+const COMMAND_OVERHEAD: usize = 512;
+
+/// Why a command that was submitted here has no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SubmitError {
+    /// Certainly not appended: another node leads.
+    NotLeader { leader: Option<Leader> },
+    /// Final.
+    Failed(ShardError),
+}
+
+type Answer = Result<Applied<Reply>, SubmitError>;
+
+/// A command on its way to raft.
+struct Waiting {
+    command: Bytes,
+    /// Set by whoever comes first: the proposer, who then proposes it, or the caller, who then gives up on it.
+    taken: Arc<AtomicBool>,
+    answer: oneshot::Sender<Answer>,
+    /// Bytes in flight, given back when the command is answered or dropped.
+    _room: OwnedSemaphorePermit,
+}
+
+/// The way to the proposer of one shard.
+pub(super) struct Proposer {
+    queue: mpsc::Sender<Waiting>,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Proposer {
+    /// Starts the task; it ends when the `Proposer` is dropped.
+    pub(super) fn start(group: Arc<Group>, rules: Rules, in_flight: Arc<Semaphore>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_COMMANDS);
+        tokio::spawn(run(group, rules, waiting));
+        Proposer { queue, in_flight }
+    }
+
+    /// Room for one command among the bytes in flight on this node, or Busy.
+    pub(super) fn room(&self, command: &Bytes) -> Result<OwnedSemaphorePermit, ShardError> {
+        let bytes = (command.len() + COMMAND_OVERHEAD) as u32;
+        self.in_flight.clone().try_acquire_many_owned(bytes).map_err(|_| ShardError::Busy)
+    }
+
+    /// Proposes an encoded command and waits for its reply.
+    pub(super) async fn submit(
+        &self,
+        command: Bytes,
+        room: OwnedSemaphorePermit,
+        deadline: Instant,
+    ) -> Result<Applied<Reply>, SubmitError> {
+        let (answer, answered) = oneshot::channel();
+        let taken = Arc::new(AtomicBool::new(false));
+        let waiting = Waiting { command, taken: taken.clone(), answer, _room: room };
+        self.queue.try_send(waiting).map_err(|_| SubmitError::Failed(ShardError::Busy))?;
+        match timeout_at(deadline, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(SubmitError::Failed(ShardError::unknown("the shard stopped on this node"))),
+            Err(_) if taken.swap(true, Ordering::AcqRel) => Err(SubmitError::Failed(ShardError::unknown(
+                "the deadline passed before the command was applied",
+            ))),
+            Err(_) => Err(SubmitError::Failed(ShardError::unavailable("the deadline passed in the queue"))),
+        }
+    }
+}
+
+async fn run(group: Arc<Group>, rules: Rules, mut queue: mpsc::Receiver<Waiting>) {
+    let mut clock = LogClock::default();
+    let mut entries = FuturesUnordered::new();
+    let mut taken = Vec::new();
+    loop {
+        tokio::select! {
+            count = queue.recv_many(&mut taken, COMMANDS_MAX), if entries.len() < ENTRIES_AHEAD => {
+                if count == 0 {
+                    break;
+                }
+                taken.retain(|waiting| !waiting.taken.swap(true, Ordering::AcqRel));
+                for commands in batches(std::mem::take(&mut taken)) {
+                    let stamp = stamp(&group, &rules, &mut clock);
+                    let body = Body::commands(stamp, commands.iter().map(|waiting| &waiting.command));
+                    let written = group.write(body).await;
+                    entries.push(finish(written, commands));
+                }
+            }
+            Some(()) = entries.next(), if !entries.is_empty() => {}
+        }
+    }
+    while entries.next().await.is_some() {}
+}
+
+/// Cuts what waits into entries of at most [`COMMANDS_BYTES_MAX`].
+fn batches(waiting: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut batches: Vec<Vec<Waiting>> = Vec::new();
+    let mut bytes = 0;
+    for waiting in waiting {
+        let length = waiting.command.len();
+        match batches.last_mut() {
+            Some(batch) if bytes + length <= COMMANDS_BYTES_MAX => {
+                bytes += length;
+                batch.push(waiting);
+            }
+            _ => {
+                bytes = length;
+                batches.push(vec![waiting]);
+            }
+        }
+    }
+    batches
+}
+
+fn stamp(group: &Group, rules: &Rules, clock: &mut LogClock) -> Stamp {
+    let (level, epoch) = rules.get();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let time_ms = clock.stamp(group.term(), group.machine().at().time_ms, wall, Instant::now());
+    Stamp { level, epoch, time_ms }
+}
+
+/// Gives each command of an entry its own answer.
+async fn finish(written: Result<Writing, WriteError>, commands: Vec<Waiting>) {
+    let outcome = match written {
+        Ok(writing) => writing.outcome().await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(Outcome { at, results }) => {
+            for (position, (waiting, result)) in commands.into_iter().zip(results).enumerate() {
+                let at = At { position: position as u32, ..at };
+                let answer = match result {
+                    Ok(value) => Ok(Applied { at, value }),
+                    Err(refusal) => Err(SubmitError::Failed(refusal.into())),
+                };
+                let _ = waiting.answer.send(answer);
+            }
+        }
+        Err(error) => {
+            let error = submit_error(error);
+            for waiting in commands {
+                let _ = waiting.answer.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+fn submit_error(error: WriteError) -> SubmitError {
+    match error {
+        WriteError::NotLeader { leader } => SubmitError::NotLeader { leader },
+        WriteError::NotAppended(reason) => SubmitError::Failed(ShardError::Unavailable { reason }),
+        WriteError::Unknown(reason) => SubmitError::Failed(ShardError::OutcomeUnknown { reason }),
+    }
+}
+
+/// Where the stamps of a leader come from.
+#[derive(Default)]
+struct LogClock {
+    /// The term led, and a stamp with the moment it was given at.
+    base: Option<(u64, u64, Instant)>,
+    last_ms: u64,
+}
+
+impl LogClock {
+    /// The next stamp: the wall clock's at the first of a term, from then on what the monotonic clock adds.
+    /// Never before the last applied entry's, nor before the stamp given last.
+    fn stamp(&mut self, term: u64, applied_ms: u64, wall_ms: u64, now: Instant) -> u64 {
+        let least = self.last_ms.max(applied_ms);
+        let stamp = match self.base {
+            Some((led, base_ms, at)) if led == term => {
+                base_ms + now.saturating_duration_since(at).as_millis() as u64
+            }
+            _ => {
+                let base_ms = least.max(wall_ms);
+                self.base = Some((term, base_ms, now));
+                base_ms
+            }
+        };
+        self.last_ms = stamp.max(least);
+        self.last_ms
+    }
+}
+
+/// How long a caller without a deadline of its own is worth waiting for: an election and a half.
+pub(super) fn election(timings: super::Timings) -> Duration {
+    Duration::from_millis(3 * timings.election_max_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn waiting(length: usize, room: &Arc<Semaphore>) -> Waiting {
+        Waiting {
+            command: Bytes::from(vec![0; length]),
+            taken: Arc::default(),
+            answer: oneshot::channel().0,
+            _room: room.clone().try_acquire_owned().unwrap(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn batches_keep_the_order_and_their_bounds(lengths in prop::collection::vec(0..COMMANDS_BYTES_MAX, 1..40)) {
+            let room = Arc::new(Semaphore::new(100));
+            let batches = batches(lengths.iter().map(|length| waiting(*length, &room)).collect());
+            let cut: Vec<Vec<usize>> =
+                batches.iter().map(|batch| batch.iter().map(|waiting| waiting.command.len()).collect()).collect();
+            prop_assert_eq!(cut.concat(), lengths);
+            for (batch, next) in cut.iter().zip(cut.iter().skip(1)) {
+                prop_assert!(batch.iter().sum::<usize>() + next[0] > COMMANDS_BYTES_MAX, "cut too early");
+            }
+            for batch in &cut {
+                prop_assert!(!batch.is_empty() && batch.iter().sum::<usize>() <= COMMANDS_BYTES_MAX);
+            }
+        }
+
+        #[test]
+        fn log_time_never_runs_backwards(
+            steps in prop::collection::vec((0u64..3, 0u64..1_000_000, 0u64..1_000_000, 0u64..5_000), 1..50),
+        ) {
+            let (mut clock, mut now, mut last) = (LogClock::default(), Instant::now(), 0);
+            for (term, applied_ms, wall_ms, elapsed_ms) in steps {
+                now += Duration::from_millis(elapsed_ms);
+                let stamp = clock.stamp(term, applied_ms, wall_ms, now);
+                prop_assert!(stamp >= last && stamp >= applied_ms);
+                last = stamp;
+            }
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_leaps_during_a_term_changes_nothing() {
+        let (mut clock, begin) = (LogClock::default(), Instant::now());
+        assert_eq!(clock.stamp(1, 0, 1_000, begin), 1_000);
+        assert_eq!(clock.stamp(1, 1_000, 9_000_000, begin + Duration::from_millis(5)), 1_005);
+        assert_eq!(clock.stamp(1, 1_005, 3, begin + Duration::from_millis(7)), 1_007);
+        assert_eq!(
+            clock.stamp(2, 1_007, 2_000, begin + Duration::from_millis(9)),
+            2_000,
+            "a new term asks again"
+        );
+    }
+}
