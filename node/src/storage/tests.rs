@@ -265,7 +265,7 @@ async fn the_flusher_makes_a_checkpoint_by_itself() {
 #[tokio::test]
 async fn a_flipped_bit_in_a_row_is_never_served_and_stops_the_node() {
     let fixture = Fixture::new();
-    apply(&fixture.state, 1, &[(TABLES[0], b"a", Some(b"1")), (TABLES[0], b"b", Some(b"2"))]);
+    apply(&fixture.state, 1, &[(TABLES[0], b"a", Some(b"1")), (TABLES[0], b"b", Some(NEEDLE))]);
     fixture.state.close().await.unwrap();
     let fixture = flip_a_bit(fixture);
     assert_eq!(fixture.state.view().get(TABLES[0], b"a"), Ok(Some("1".into())));
@@ -275,20 +275,21 @@ async fn a_flipped_bit_in_a_row_is_never_served_and_stops_the_node() {
     assert!(fixture.state.flush().await.is_err(), "nothing goes on");
 }
 
-/// Flips a bit of row `b` in the first table, on disk.
+/// A value that occurs nowhere else in a file.
+pub(super) const NEEDLE: &[u8] = b"a needle in a file";
+
+/// Flips a bit of [`NEEDLE`] wherever it lies in the file of a state, and opens it again.
 pub(super) fn flip_a_bit(fixture: Fixture) -> Fixture {
     let Fixture { state, failure: _, dir } = fixture;
     drop(state);
-    let db = redb::Database::open(dir.path().join(state::FILE)).unwrap();
-    let txn = db.begin_write().unwrap();
-    {
-        let mut rows = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new("t.test.a")).unwrap();
-        let mut sealed = redb::ReadableTable::get(&rows, b"b".as_slice()).unwrap().unwrap().value().to_vec();
-        sealed[0] ^= 1;
-        rows.insert(b"b".as_slice(), sealed.as_slice()).unwrap();
+    let file = dir.path().join(state::FILE);
+    let mut bytes = fs::read(&file).unwrap();
+    let found: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(NEEDLE)).collect();
+    assert!(!found.is_empty(), "the needle is not in the file");
+    for at in found {
+        bytes[at] ^= 1;
     }
-    txn.commit().unwrap();
-    drop(db);
+    fs::write(&file, bytes).unwrap();
     let failure = Failure::new();
     let (options, flushed) = (Options::default(), Flushed::all());
     let state = State::open(dir.path(), SHARD, options, failure.clone(), flushed, None).unwrap();

@@ -1,7 +1,7 @@
 //! Streams between two states: whole, cut, torn, and installed under readers.
 
 use super::*;
-use crate::storage::tests::{Fixture, applied, apply, flip_a_bit, rows};
+use crate::storage::tests::{Fixture, NEEDLE, applied, apply, flip_a_bit, rows};
 use crate::storage::{Flushed, State};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -180,7 +180,7 @@ fn a_declined_snapshot_and_a_leftover_are_deleted() {
 #[test]
 fn a_row_that_went_bad_is_not_sent_on_and_stops_the_node() {
     let from = Fixture::new();
-    apply(&from.state, 1, &[(TABLE, b"a", Some(b"1")), (TABLE, b"b", Some(b"2"))]);
+    apply(&from.state, 1, &[(TABLE, b"a", Some(b"1")), (TABLE, b"b", Some(NEEDLE))]);
     runtime().block_on(from.state.flush()).unwrap();
     let from = flip_a_bit(from);
     let last = from.state.snapshot().chunks().last().unwrap();
