@@ -3,7 +3,7 @@
 use crate::wait::until;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use std::time::Duration;
 use tokio::process::Command;
@@ -44,6 +44,14 @@ pub async fn install(client: &Client, mut kubectl: Command) -> Result<(), String
     })
     .await
     .map_err(|e| e.to_string())
+}
+
+/// Sets the number of the operator's pods, and does not wait for them.
+pub async fn scale_operator(client: &Client, replicas: u32) {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let patch = Patch::Merge(serde_json::json!({ "spec": { "replicas": replicas } }));
+    let scaled = deployments.patch_scale(OPERATOR, &PatchParams::default(), &patch).await;
+    scaled.unwrap_or_else(|e| panic!("{OPERATOR} cannot be scaled: {e}"));
 }
 
 /// Resident memory of the operator's pods in bytes, the largest of them, as their kubelet counts it.

@@ -12,7 +12,9 @@ mod raft;
 mod report;
 
 pub use forward::Forward;
-pub use install::{IMAGE, NAMESPACE as OPERATOR_NAMESPACE, OPERATOR, install, operator_memory};
+pub use install::{
+    IMAGE, NAMESPACE as OPERATOR_NAMESPACE, OPERATOR, install, operator_memory, scale_operator,
+};
 pub use kubectl::kubectl;
 pub use raft::{condition, image, is_ready, pod_names};
 
@@ -22,8 +24,9 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
+use tokio::sync::RwLock;
 
 /// Images are there already, volumes take seconds, elections less: this is for two shared cores.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -37,9 +40,32 @@ pub struct Namespace {
     pub client: Client,
 }
 
+/// Tests that disturb what all share (the operator) hold it alone.
+static OPERATOR_IN_USE: RwLock<()> = RwLock::const_new(());
+
 /// Runs `test` in a fresh namespace whose pods must satisfy the restricted security standard. Afterwards the namespace
 /// is deleted; after a failure its objects are printed first, and it is kept if `E2E_KEEP` is set.
 pub async fn with_temp_namespace<F>(name: &str, test: impl FnOnce(Namespace) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let _shared = OPERATOR_IN_USE.read().await;
+    run(name, test).await.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+/// The same while no other test runs: for one that ends the operator.
+pub async fn alone_with_temp_namespace<F>(name: &str, test: impl FnOnce(Namespace) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let _alone = OPERATOR_IN_USE.write().await;
+    let outcome = run(name, test).await;
+    // Whatever became of the test, the next one finds an operator.
+    install::scale_operator(&client().await, 1).await;
+    outcome.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+async fn run<F>(name: &str, test: impl FnOnce(Namespace) -> F) -> std::thread::Result<()>
 where
     F: Future<Output = ()>,
 {
@@ -65,9 +91,7 @@ where
         // Another test does not wait for the end of this one's pods.
         let _ = namespaces.delete(&name, &DeleteParams::background()).await;
     }
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    outcome
 }
 
 /// A client for the cluster that `KUBECONFIG` names.

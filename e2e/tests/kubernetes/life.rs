@@ -5,9 +5,13 @@ use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
+use schedia_api::Role;
 use schedia_crds::RaftCluster;
 use schedia_e2e::load::{Answer, Wire};
-use schedia_e2e::namespace::{Namespace, PATIENCE, condition, is_ready, pod_names, with_temp_namespace};
+use schedia_e2e::namespace::{
+    Namespace, OPERATOR_NAMESPACE, PATIENCE, alone_with_temp_namespace, condition, is_ready, pod_names,
+    with_temp_namespace,
+};
 use schedia_e2e::wait::eventually;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,44 +130,51 @@ async fn a_paused_cluster_is_observed_but_not_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_killed_in_the_middle_of_a_bootstrap_finishes_the_same_cluster() {
-    with_temp_namespace("latches", |here| async move {
+async fn an_operator_killed_between_intent_and_bootstrap_finishes_the_same_cluster() {
+    alone_with_temp_namespace("latches", |here| async move {
         here.apply_raft("demo", json!({})).await;
-        // The intent is written: the operator dies before, while or after it initializes.
-        let intended = here
-            .await_raft("demo", "an intended cluster id", PATIENCE, |raft| {
-                raft.status.as_ref().is_some_and(|status| status.cluster_id.is_some())
+        let sets = here.api::<StatefulSet>();
+        eventually("the StatefulSet", PATIENCE, || async {
+            sets.get("demo").await.map_err(|e| e.to_string())
+        })
+        .await;
+        // The pods are not there yet, so nothing is intended yet.
+        kill_operator(&here).await;
+        for pod in pod_names("demo", 3) {
+            let node = eventually(&format!("{pod} answers"), PATIENCE, || here.node_status(&pod)).await;
+            assert_eq!(node.role, Role::Unassigned, "{pod} has not been told anything");
+        }
+        // What an operator leaves that dies right after its first write.
+        let intent = Patch::Merge(json!({ "status": { "clusterId": "intended-and-not-begun" } }));
+        here.api::<RaftCluster>().patch_status("demo", &PatchParams::default(), &intent).await.unwrap();
+        scale_operator(&here.client, 1).await;
+        let latched = here
+            .await_raft("demo", "confirmed by a node", PATIENCE, |raft| {
+                raft.status.as_ref().is_some_and(|status| status.initialized)
             })
             .await;
-        kill_operator(&here).await;
+        assert_eq!(latched.status.unwrap().cluster_id.as_deref(), Some("intended-and-not-begun"));
         let wiped = Patch::Merge(json!({ "status": null }));
         here.api::<RaftCluster>().patch_status("demo", &PatchParams::default(), &wiped).await.unwrap();
         let raft = here.ready("demo").await;
-        assert_eq!(raft.status.unwrap().cluster_id, intended.status.unwrap().cluster_id);
-        let mut clusters = BTreeSet::new();
+        assert_eq!(raft.status.unwrap().cluster_id.as_deref(), Some("intended-and-not-begun"));
         for pod in pod_names("demo", 3) {
-            clusters.insert(here.node_status(&pod).await.unwrap().cluster_id.unwrap().to_string());
+            let node = here.node_status(&pod).await.unwrap();
+            assert_eq!(node.cluster_id.unwrap().as_str(), "intended-and-not-begun", "never a second cluster");
         }
-        assert_eq!(clusters.len(), 1, "never a second cluster");
     })
     .await;
 }
 
+/// No operator runs afterwards, and it had no chance to say goodbye.
 async fn kill_operator(here: &Namespace) {
-    let pods: Api<Pod> = Api::namespaced(here.client.clone(), "schedia-system");
-    let selected = ListParams::default().labels("app.kubernetes.io/name=schedia-operator");
-    let running = pods.list(&selected).await.unwrap().items;
-    assert!(!running.is_empty(), "no pod of the operator is found by its label");
-    for pod in &running {
-        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        // With grace 0 it is gone at once, without a chance to give its lease back.
-        pods.delete(&pod.name_any(), &at_once).await.unwrap();
-    }
-    let gone: BTreeSet<_> = running.iter().filter_map(ResourceExt::uid).collect();
-    eventually("another pod of the operator", PATIENCE, || async {
-        let now = pods.list(&selected).await.map_err(|e| e.to_string())?.items;
-        let fresh = now.iter().any(|pod| pod.uid().is_some_and(|uid| !gone.contains(&uid)));
-        if fresh { Ok(()) } else { Err("the old one or none".to_owned()) }
+    scale_operator(&here.client, 0).await;
+    let pods: Api<Pod> = Api::namespaced(here.client.clone(), OPERATOR_NAMESPACE);
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    pods.delete_collection(&at_once, &ListParams::default()).await.unwrap();
+    eventually("no operator", PATIENCE, || async {
+        let left = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
+        if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
     })
     .await;
 }

@@ -59,7 +59,7 @@ fn kv() -> Vec<Bad> {
             "mod_revision_differs",
         ),
         bad("a method nobody knows", Method::PATCH, "/v1/kv?key=a", 405, "method_not_allowed"),
-        bad("a route nobody knows", Method::GET, "/v2/everything", 404, "not_found"),
+        bad("a route nobody knows", Method::GET, "/v2/everything", 404, "no_such_route"),
     ];
     let too_large = vec![0; (3 << 19) + 1];
     list.push(Bad {
@@ -84,7 +84,7 @@ fn admin() -> Vec<Bad> {
         json("a stale membership", "membership", r#"{"voters":[1,2],"expected":0}"#, 409, "stale"),
         json("a leader that is no member", "transfer-leader", r#"{"to":99}"#, 404, "unknown_member"),
         bad("a method nobody knows", Method::DELETE, "/admin/v1/status", 405, "method_not_allowed"),
-        bad("a route nobody knows", Method::GET, "/admin/v1/everything", 404, "not_found"),
+        bad("a route nobody knows", Method::GET, "/admin/v1/everything", 404, "no_such_route"),
         bad(
             "a wait that is no time",
             Method::GET,
