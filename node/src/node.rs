@@ -179,8 +179,10 @@ impl Node {
             address: advertise(&config.advertise_peer, at.peer.to_string()),
             http_url: advertise(&config.advertise_http, format!("http://{}", at.http)),
         };
-        let (name, address) = (me.name.clone(), me.address.clone());
-        let peers = Peers::new(Hello { name, store_id: storage.identity().store_id, address });
+        let Advertised { name, address, http_url } = me.clone();
+        let seed = matches!(&config.start, Start::Peers(peers) if peers.marked);
+        let peers =
+            Peers::new(Hello { name, store_id: storage.identity().store_id, address, http_url, seed });
         let shards = Arc::new(Shards::new(storage.clone(), config.timings, peers.clone()));
         let admission = Admission::new(storage.clone(), shards.clone(), peers.clone(), me.clone());
         Node {
