@@ -2,7 +2,7 @@
 
 use super::frame::{Codec, Frame, Kind};
 use super::stream::Parts;
-use super::{HelloAnswer, Member, Peers, Refused, encode};
+use super::{Hello, HelloAnswer, Member, Peers, Refused, encode};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -165,7 +165,7 @@ impl<S: Service> Incoming<S> {
         let me = self.peers.0.me.get();
         let ours = me.is_some_and(|me| frame.cluster.as_ref() == Some(&me.cluster_id));
         if frame.kind == Kind::Hello && !ours {
-            return Ok(Some(encode(&hello(me))));
+            return Ok(Some(encode(&self.hello(me))));
         }
         let Some(me) = me else { return Err(Refused::Blank) };
         if !ours {
@@ -181,7 +181,7 @@ impl<S: Service> Incoming<S> {
             return Err(Refused::Removed { index });
         }
         match frame.kind {
-            Kind::Hello => Ok(Some(encode(&hello(Some(me))))),
+            Kind::Hello => Ok(Some(encode(&self.hello(Some(me))))),
             Kind::Ping => Ok(Some(Bytes::new())),
             kind if kind.is_answer() => {
                 Err(Refused::Invalid { reason: format!("{kind:?} without a request") })
@@ -190,20 +190,20 @@ impl<S: Service> Incoming<S> {
         }
     }
 
+    /// Who this node is.
+    fn hello(&self, me: Option<&Member>) -> HelloAnswer {
+        let Hello { http_url, seed, .. } = self.peers.0.hello.clone();
+        match me.cloned() {
+            None => HelloAnswer::Blank { seed },
+            Some(Member { cluster_id, node_id }) => HelloAnswer::Member { cluster_id, node_id, http_url },
+        }
+    }
+
     /// A leader that removed itself still replicates that entry and hands over: those frames are taken.
     fn removed(&self, frame: &Frame) -> Option<u64> {
         match frame.kind {
             Kind::Append | Kind::TransferLeader | Kind::SnapshotBegin => None,
             _ => self.service.removed(frame.shard, frame.from),
-        }
-    }
-}
-
-fn hello(me: Option<&Member>) -> HelloAnswer {
-    match me {
-        None => HelloAnswer::Blank,
-        Some(Member { cluster_id, node_id }) => {
-            HelloAnswer::Member { cluster_id: cluster_id.clone(), node_id: *node_id }
         }
     }
 }

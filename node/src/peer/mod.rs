@@ -53,19 +53,28 @@ pub struct Hello {
     pub store_id: StoreId,
     /// Where its peers reach it: host:port.
     pub address: String,
+    /// Where its clients reach it: a URL.
+    pub http_url: String,
+    /// Whether it was marked to begin a static cluster.
+    pub seed: bool,
 }
 
 /// What a peer answers to [`Hello`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloAnswer {
     /// Its disk is blank: it belongs to no cluster yet.
-    Blank,
+    Blank {
+        /// Whether it was marked to begin a static cluster.
+        seed: bool,
+    },
     /// It belongs to a cluster.
     Member {
         /// Which cluster.
         cluster_id: ClusterId,
         /// Its id in it.
         node_id: NodeId,
+        /// Where its clients reach it: a URL.
+        http_url: String,
     },
 }
 

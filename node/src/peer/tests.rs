@@ -59,7 +59,9 @@ struct Peer {
 }
 
 fn peers(name: &str) -> Peers {
-    Peers::new(Hello { name: name.into(), store_id: name.parse().unwrap(), address: "nowhere:1".into() })
+    let http_url = format!("http://{name}:8080");
+    let store_id = name.parse().unwrap();
+    Peers::new(Hello { name: name.into(), store_id, address: "nowhere:1".into(), http_url, seed: true })
 }
 
 fn member(cluster: &str, id: u64) -> Peers {
@@ -126,8 +128,9 @@ async fn a_removed_node_learns_it_from_any_peer() {
 async fn hello_needs_no_cluster_and_tells_blank_from_member() {
     let (blank, two) =
         (serve(peers("blank"), "127.0.0.1:0").await, serve(member("c", 2), "127.0.0.1:0").await);
-    assert_eq!(two.peers.hello(&blank.address).await, Ok(HelloAnswer::Blank));
-    let member = HelloAnswer::Member { cluster_id: "c".parse().unwrap(), node_id: NodeId(2) };
+    assert_eq!(two.peers.hello(&blank.address).await, Ok(HelloAnswer::Blank { seed: true }));
+    let (cluster_id, http_url) = ("c".parse().unwrap(), "http://n2:8080".to_owned());
+    let member = HelloAnswer::Member { cluster_id, node_id: NodeId(2), http_url };
     assert_eq!(blank.peers.hello(&two.address).await, Ok(member.clone()));
     let stranger = self::member("other", 9);
     assert_eq!(stranger.hello(&two.address).await, Ok(member), "also to a member of another cluster");

@@ -68,6 +68,7 @@ pub struct Shards {
     /// Held while shards start or stop.
     starting: tokio::sync::Mutex<()>,
     slots: [OnceLock<Shard>; SHARDS_MAX],
+    signals: membership::Signals,
 }
 
 impl Shards {
@@ -80,6 +81,7 @@ impl Shards {
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
             starting: tokio::sync::Mutex::default(),
             slots: Default::default(),
+            signals: Default::default(),
         }
     }
 

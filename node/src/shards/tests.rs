@@ -53,7 +53,13 @@ impl Node {
         self.address = listener.local_addr().unwrap().to_string();
         let name = format!("n{}", self.id);
         let store_id = storage.identity().store_id;
-        let peers = Peers::new(Hello { name, store_id, address: self.address.clone() });
+        let peers = Peers::new(Hello {
+            name,
+            store_id,
+            address: self.address.clone(),
+            http_url: "http://nowhere".into(),
+            seed: false,
+        });
         let shards = Arc::new(Shards::new(storage, Timings::default(), peers.clone()));
         shards.start(&"test".parse().unwrap(), self.id, 1).await.unwrap();
         let stop = CancellationToken::new();
