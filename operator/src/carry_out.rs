@@ -1,0 +1,129 @@
+//! Carries out the one step of a plan.
+//!
+//! Every step may be repeated, and its effect is seen only by the next observation: nothing is concluded from an answer but whether
+//! to look again soon.
+
+use crate::apply::write;
+use crate::build;
+use crate::census::Census;
+use crate::latches::Latched;
+use crate::members::Members;
+use crate::observed::{Observed, Pod};
+use crate::plan::Step;
+use crate::validate::Cluster;
+use k8s_openapi::api::core::v1;
+use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, Client};
+use schedia_api::{Assign, ClientError};
+use schedia_apps::StoreId;
+
+/// Why a step was not carried out, or not certainly.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The API server refused.
+    #[error(transparent)]
+    Kubernetes(#[from] kube::Error),
+    /// There is nothing to latch to yet.
+    #[error("the StatefulSet was only just created")]
+    TooEarly,
+    /// The node refused or did not answer.
+    #[error("{pod}: {source}")]
+    Node {
+        /// Which node was asked.
+        pod: String,
+        /// What it said.
+        source: ClientError,
+    },
+}
+
+impl Failure {
+    /// Whether the world has moved on since it was observed: looking again settles it, nobody need be told.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Failure::Kubernetes(kube::Error::Api(status)) => status.is_conflict() || status.is_not_found(),
+            Failure::Kubernetes(_) => false,
+            Failure::TooEarly => true,
+            Failure::Node { source, .. } => {
+                matches!(source.code(), Some("stale" | "change_in_progress" | "not_leader"))
+            }
+        }
+    }
+}
+
+/// Everything a step may need.
+pub struct Hands<'a> {
+    /// The API server.
+    pub client: &'a Client,
+    /// The nodes.
+    pub members: &'a Members,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// What the plan was made from.
+    pub observed: &'a Observed,
+    /// Its sum.
+    pub census: &'a Census,
+}
+
+impl Hands<'_> {
+    /// Does it.
+    pub async fn carry_out(&self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::Latch(latched) => self.latch(latched).await,
+            Step::Recreate { pod, uid } => self.recreate(pod, uid).await,
+            Step::Initialize { pod, store_id, verb } => {
+                let run = async { self.on_disk(pod, store_id).await?.initialize(verb).await };
+                said(pod, run.await.map(drop))
+            }
+            Step::Assign { leader, pod, store_id, cluster_id } => {
+                let id = async { self.members.verbs(self.address(leader)?)?.new_node_id().await };
+                let node_id = said(leader, id.await)?.node_id;
+                let verb = Assign { cluster_id: cluster_id.clone(), node_id };
+                let run = async { self.on_disk(pod, store_id).await?.assign(&verb).await };
+                said(pod, run.await.map(drop))
+            }
+            Step::AddLearner { leader, verb } => {
+                let run = async { self.members.verbs(self.address(leader)?)?.add_learner(verb).await };
+                said(leader, run.await.map(drop))
+            }
+            Step::SetVoters { leader, verb } => {
+                let run = async { self.members.verbs(self.address(leader)?)?.set_voters(verb).await };
+                said(leader, run.await.map(drop))
+            }
+        }
+    }
+
+    /// Writes the latches to the StatefulSet, provided nobody has written to it since it was observed: not even this pass.
+    async fn latch(&self, latched: &Latched) -> Result<(), Failure> {
+        let live = &self.observed.live;
+        let mut built = build::build(self.cluster, &self.census.latching(latched), live).stateful_set;
+        let seen = live.stateful_set.as_ref().and_then(|set| set.metadata.resource_version.clone());
+        built.metadata.resource_version = Some(seen.ok_or(Failure::TooEarly)?);
+        write(self.client, &self.cluster.names.namespace, &built).await?;
+        Ok(())
+    }
+
+    async fn recreate(&self, pod: &str, uid: &str) -> Result<(), Failure> {
+        let api = Api::<v1::Pod>::namespaced(self.client.clone(), &self.cluster.names.namespace);
+        let only = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        api.delete(pod, &DeleteParams::default().preconditions(only)).await?;
+        Ok(())
+    }
+
+    async fn on_disk(&self, pod: &str, store_id: &StoreId) -> Result<schedia_api::Client, ClientError> {
+        self.members.on_disk(&self.cluster.names, self.pod(pod)?, store_id).await
+    }
+
+    fn pod(&self, name: &str) -> Result<&Pod, ClientError> {
+        let pod = self.observed.pods.values().find(|pod| pod.name == name);
+        pod.ok_or_else(|| ClientError::Unreachable(format!("{name} was not there when the plan was made")))
+    }
+
+    fn address(&self, name: &str) -> Result<&str, ClientError> {
+        let ip = self.pod(name)?.ip.as_deref();
+        ip.ok_or_else(|| ClientError::Unreachable(format!("{name} has no address")))
+    }
+}
+
+fn said<T>(pod: &str, answer: Result<T, ClientError>) -> Result<T, Failure> {
+    answer.map_err(|source| Failure::Node { pod: pod.to_owned(), source })
+}

@@ -1,0 +1,71 @@
+//! Events on the resource: steps carried out, changes of what Ready says, and what stands in the way.
+//!
+//! Kubernetes folds events of one (action, reason, object) into one and keeps its first note, so the action names the pod.
+
+use crate::plan::Step;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Client, Resource};
+use schedia_crds::{RaftCluster, RaftClusterStatus};
+
+/// Publishes events; a failure is logged and costs nothing else.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+impl Events {
+    /// As this operator; `instance` is its pod.
+    pub fn new(client: Client, instance: Option<String>) -> Events {
+        let reporter =
+            kube::runtime::events::Reporter { controller: crate::names::MANAGER.to_owned(), instance };
+        Events { recorder: Recorder::new(client, reporter) }
+    }
+
+    /// A step was carried out.
+    pub async fn step(&self, resource: &RaftCluster, step: &Step) {
+        let action =
+            step.pod().map_or_else(|| step.kind().to_owned(), |pod| format!("{}/{pod}", step.kind()));
+        self.publish(resource, EventType::Normal, step.kind(), action, step.to_string()).await;
+    }
+
+    /// Something stands in the way.
+    pub async fn warn<K: Resource<DynamicType = ()>>(&self, resource: &K, reason: &str, note: String) {
+        self.publish(resource, EventType::Warning, reason, reason.to_owned(), note).await;
+    }
+
+    /// What Ready says has changed, if it has.
+    pub async fn transition(&self, resource: &RaftCluster, after: &RaftClusterStatus) {
+        let before = resource.status.as_ref().and_then(|status| ready(status));
+        let Some(now) = ready(after) else { return };
+        if before.is_some_and(|before| before.reason == now.reason) {
+            return;
+        }
+        let grave = ["Degraded", "QuorumLost", "NodesUnreachable", "Blocked", "Invalid"]
+            .contains(&now.reason.as_str());
+        let type_ = if grave { EventType::Warning } else { EventType::Normal };
+        self.publish(resource, type_, &now.reason, format!("Ready/{}", now.reason), now.message.clone())
+            .await;
+    }
+
+    async fn publish<K>(&self, resource: &K, type_: EventType, reason: &str, action: String, note: String)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        // The API server refuses notes above a kilobyte.
+        let note = Some(note.chars().take(250).collect());
+        let event = Event { type_, reason: reason.to_owned(), note, action, secondary: None };
+        if let Err(error) = self.recorder.publish(&event, &resource.object_ref(&())).await {
+            tracing::warn!(%error, reason, "an event could not be published");
+        }
+    }
+}
+
+fn ready(status: &RaftClusterStatus) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == "Ready")
+}
