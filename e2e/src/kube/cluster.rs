@@ -1,7 +1,8 @@
 //! A whole cluster: up, down, and what tests do with it in between.
 //!
-//! `up` is repeatable: on a healthy cluster it starts the nodes that were killed, on the remains of a crashed run it
-//! clears them away first. A cluster counts as up once the file `up` is written, last of all.
+//! `up` is repeatable. A cluster counts as up once the file `up` is written, last of all: as long as its switch lives, a
+//! later `up` only starts again what has died, and no data is lost. All else is the remains of a crashed run, which are
+//! cleared away first.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -157,7 +158,7 @@ impl Cluster {
         self.build().await?;
         let _lock = self.lock().await?;
         if self.runs() {
-            return self.revive().await;
+            return self.revive(settings).await;
         }
         if !self.leftovers()?.is_empty() {
             self.say("clearing away what a crashed run left");
@@ -350,16 +351,18 @@ impl Cluster {
         locked.map_err(KubeError::api("wait for a lock"))?.map_err(KubeError::io("lock", dir))
     }
 
-    /// Whether the machines nothing works without are running.
+    /// Whether there is a cluster to go on with: without its switch all cables are gone.
     fn runs(&self) -> bool {
-        let runs = |machine| machine::process(&self.paths, machine).is_some();
-        let api = relay::list(&self.paths).iter().any(|(name, _)| name == relay::API);
-        self.marker().exists() && runs(Machine::Switch) && runs(Machine::ControlPlane) && api
+        self.marker().exists() && machine::process(&self.paths, Machine::Switch).is_some()
     }
 
-    /// Starts the nodes of a running cluster that do not run.
-    async fn revive(&self) -> Result<(), KubeError> {
+    /// Starts the machines and relays of a running cluster that do not run.
+    async fn revive(&self, wanted: &Settings) -> Result<(), KubeError> {
         let settings = self.settings()?;
+        if (wanted.nodes, wanted.volumes_mib) != (settings.nodes, settings.volumes_mib) {
+            let text = "it is up with another number of nodes or size of volumes: `cargo cluster down` first";
+            return Err(KubeError::Refused(text.to_owned()));
+        }
         for machine in settings.machines() {
             if machine::process(&self.paths, machine).is_none() {
                 self.say(&format!("starting {machine}"));
@@ -367,6 +370,7 @@ impl Cluster {
                 machine::start(&self.paths, &settings, machine, &self.program).await?;
             }
         }
+        relay::revive(&self.paths, &self.program).await?;
         self.ready().await
     }
 

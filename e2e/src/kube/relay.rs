@@ -96,16 +96,32 @@ fn read_port(file: &Path) -> Option<u16> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
+/// Every relay ever started, dead or alive.
+fn names(paths: &Paths) -> Vec<String> {
+    let entries = fs::read_dir(paths.relays()).into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.strip_suffix(".json").map(str::to_owned)).collect()
+}
+
+/// Starts the dead relays again, on the ports they had.
+pub(crate) async fn revive(paths: &Paths, program: &Path) -> Result<(), KubeError> {
+    for name in names(paths) {
+        let Files { spec, port, .. } = files(paths, &name);
+        let text = fs::read_to_string(&spec).map_err(KubeError::io("read", &spec))?;
+        let old: Spec = serde_json::from_str(&text).map_err(KubeError::api("read a relay's settings"))?;
+        let port = read_port(&port).unwrap_or(old.port);
+        start(paths, &name, &Spec { port, ..old }, program).await?;
+    }
+    Ok(())
+}
+
 /// The live relays and their ports.
 pub(crate) fn list(paths: &Paths) -> Vec<(String, u16)> {
-    let entries = fs::read_dir(paths.relays()).into_iter().flatten().flatten();
-    let names = entries.filter_map(|e| e.file_name().to_str()?.strip_suffix(".pid").map(str::to_owned));
     let alive = |name: String| {
         let files = files(paths, &name);
         Process::read(&files.pid)?;
         Some((name, read_port(&files.port)?))
     };
-    let mut found: Vec<(String, u16)> = names.filter_map(alive).collect();
+    let mut found: Vec<(String, u16)> = names(paths).into_iter().filter_map(alive).collect();
     found.sort();
     found
 }
