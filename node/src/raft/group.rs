@@ -253,6 +253,8 @@ impl Group {
 
     /// The group as this node sees it now.
     pub(crate) fn status(&self) -> ShardStatus {
+        // Before the metrics are borrowed: borrowed twice by one thread, they wait for ever once the core wants to write.
+        let stopped = self.stopped();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let last = super::log::unmark(&self.log.ends().last).ok().flatten();
@@ -265,7 +267,7 @@ impl Group {
             applied: *self.machine.applied().borrow(),
             membership: membership(&metrics),
             lag: lag(&metrics),
-            stopped: self.stopped(),
+            stopped,
         }
     }
 
