@@ -20,10 +20,10 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_
 use rustix::process::{Pid, WaitOptions};
 
 use super::cgroup::Cgroups;
-use super::cluster::Settings;
 use super::daemons::{After, CONTAINERD_SOCKET, Daemon, daemons};
 use super::process::Process;
 use super::programs::Programs;
+use super::settings::Settings;
 use super::{KubeError, Machine, Paths};
 
 /// How long a daemon that ended waits for its restart.

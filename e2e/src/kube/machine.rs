@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::cgroup::{Cgroups, HOST};
-use super::cluster::Settings;
 use super::daemons::node_files;
 use super::process::{Process, log_tail};
+use super::settings::Settings;
 use super::{KubeError, Machine, Paths, network, reenter};
 
 /// Longer than any machine took to set up its namespaces, even under load.

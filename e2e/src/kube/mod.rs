@@ -2,7 +2,7 @@
 //! kubelet and kube-proxy each; cluster DNS; volumes on demand. In namespaces of this machine, without images from anywhere.
 //!
 //! In reading order:
-//! * [`cluster`](Cluster): up, down, and what tests do in between;
+//! * [`cluster`](Cluster): what tests and tools do with it; `up`: how it comes up and goes down; `settings`;
 //! * `machine`, `init`: a machine seen from outside, and its process 1;
 //! * `daemons`: what runs on it and with which settings; `network`, `cgroup`, `pki`: what it runs in;
 //! * `relay`: from a loopback port into the cluster; `fault`: partitions and crashes on purpose;
@@ -35,10 +35,13 @@ mod process;
 mod programs;
 mod reenter;
 mod relay;
+mod settings;
+mod up;
 
-pub use cluster::{Cluster, Settings, Status};
+pub use cluster::Cluster;
 pub use error::KubeError;
 pub use fault::{DaemonFault, Partition};
 pub use paths::{Machine, Paths};
 pub use programs::{KUBERNETES, Programs};
 pub use reenter::reenter;
+pub use settings::{Settings, Status};
