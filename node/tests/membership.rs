@@ -50,10 +50,26 @@ impl Node {
     }
 
     fn start(&mut self) {
-        let listeners = self.listeners.take().unwrap_or_else(|| Listeners::bind(&self.config).unwrap());
+        // RUST_LOG=schedia_node=debug shows what the nodes of a failed test did.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ =
+            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_test_writer().try_init();
+        let mut listeners = self.listeners.take();
         let (config, stop) = (self.config.clone(), CancellationToken::new());
         let stopped = stop.clone();
-        let run = async move { node::run(config, listeners, stopped).await.unwrap() };
+        let run = async move {
+            let until = Instant::now() + PATIENCE;
+            loop {
+                let listeners = listeners.take().unwrap_or_else(|| Listeners::bind(&config).unwrap());
+                match node::run(config.clone(), listeners, stopped.clone()).await {
+                    // Tasks of the life before hold its files a moment longer: not so between processes.
+                    Err(node::NodeError::Storage(_)) if Instant::now() < until => {
+                        sleep(Duration::from_millis(10)).await;
+                    }
+                    ended => return ended.unwrap(),
+                }
+            }
+        };
         self.running = Some((stop, tokio::spawn(run)));
     }
 

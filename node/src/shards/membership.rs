@@ -15,10 +15,11 @@
 mod plan;
 
 use super::{Applied, Consistency, MembershipError, Shard, ShardError, Shards};
-use plan::{Step, View};
+use plan::{Progress, Step, View};
 use schedia_api::{AddLearner, Changed, Join, SetVoters};
 use schedia_apps::cluster::{self, Member, Record};
 use schedia_apps::{Command, NodeId, Query, Reply, ShardId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -139,7 +140,7 @@ impl Shards {
     pub async fn drive_membership(self: Arc<Self>, stop: CancellationToken) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = Seen { generation: 0, since: Instant::now() };
+        let mut seen = Seen { generation: 0, since: Instant::now(), last: BTreeMap::new() };
         let driving = async {
             loop {
                 tokio::select! {
@@ -165,13 +166,16 @@ impl Shards {
         let deadline = Instant::now() + STEP_TIMEOUT;
         // What is seen here may be old: acted on is only what a majority agreed on.
         let Some(record) = self.record(Consistency::Linearizable, deadline).await? else { return Ok(()) };
-        let waited = seen.waited(&record);
+        if seen.generation != record.generation {
+            let last = self.iter().map(|shard| (shard.id(), last(shard))).collect();
+            *seen = Seen { generation: record.generation, since: Instant::now(), last };
+        }
         if record.settled {
-            return self.welcome(&record, waited).await;
+            return self.welcome(&record, seen).await;
         }
         // Shard 0 last: it writes the record.
         for shard in self.led().into_iter().rev() {
-            self.lead_toward(shard, &record, waited).await?;
+            self.lead_toward(shard, &record, seen).await?;
         }
         let all_follow = self.iter().count() == record.shards as usize && self.others_follow(None, &record);
         if all_follow && self.shard_0()?.is_leader() {
@@ -182,20 +186,15 @@ impl Shards {
     }
 
     /// Takes a shard that this node leads as far toward the record as it will go now.
-    async fn lead_toward(
-        &self,
-        shard: &Shard,
-        record: &Record,
-        waited: Duration,
-    ) -> Result<(), MembershipError> {
+    async fn lead_toward(&self, shard: &Shard, record: &Record, seen: &Seen) -> Result<(), MembershipError> {
         loop {
-            let (membership, lag) = (shard.membership(), shard.lag());
+            let (membership, progress) = (shard.membership(), seen.progress(shard));
             let step = plan::next(&View {
                 record,
                 membership: &membership,
-                lag: &lag,
+                progress: &progress,
                 voters_may_change: shard.id() != ShardId(0) || self.others_follow(Some(shard.id()), record),
-                patience_over: waited >= PATIENCE,
+                patience_over: seen.since.elapsed() >= PATIENCE,
             });
             let (planned, deadline) = (membership.log_id, Instant::now() + STEP_TIMEOUT);
             tracing::debug!(shard = %shard.id(), generation = record.generation, ?step, "membership");
@@ -210,13 +209,13 @@ impl Shards {
     }
 
     /// Gives members that joined by themselves their vote, and lets go of those they replaced.
-    async fn welcome(&self, record: &Record, waited: Duration) -> Result<(), MembershipError> {
-        let shard = self.shard_0()?;
+    async fn welcome(&self, record: &Record, seen: &Seen) -> Result<(), MembershipError> {
+        let (shard, waited) = (self.shard_0()?, seen.since.elapsed());
         if !shard.is_leader() || waited < JOIN_QUIET {
             return Ok(());
         }
         let expected = record.generation;
-        let command = match plan::promoted(record, &shard.lag(), waited >= PATIENCE) {
+        let command = match plan::promoted(record, &seen.progress(shard), waited >= PATIENCE) {
             Some(voters) => cluster::Command::SetVoters { voters, expected },
             None => match plan::replaced(record) {
                 Some(id) => cluster::Command::RemoveMember { id, expected },
@@ -235,7 +234,7 @@ impl Shards {
             let view = View {
                 record,
                 membership: &shard.membership(),
-                lag: &shard.lag(),
+                progress: &Progress::default(),
                 voters_may_change: true,
                 patience_over: false,
             };
@@ -288,19 +287,24 @@ impl Shards {
     }
 }
 
-/// Since when this node knows the newest generation of the record.
+/// When this node first saw the newest generation of the record.
 struct Seen {
     generation: u64,
     since: Instant,
+    /// The last entry of each shard then.
+    last: BTreeMap<ShardId, u64>,
 }
 
 impl Seen {
-    fn waited(&mut self, record: &Record) -> Duration {
-        if self.generation != record.generation {
-            *self = Seen { generation: record.generation, since: Instant::now() };
-        }
-        self.since.elapsed()
+    fn progress(&self, shard: &Shard) -> Progress {
+        let status = shard.status();
+        let seen = self.last.get(&shard.id()).copied().unwrap_or(u64::MAX);
+        Progress { last: status.last.map_or(0, |last| last.index), lag: status.lag, seen }
     }
+}
+
+fn last(shard: &Shard) -> u64 {
+    shard.status().last.map_or(0, |last| last.index)
 }
 
 fn raise(newest: &mut u64, generation: u64) -> bool {

@@ -12,13 +12,32 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A member this many entries behind has caught up: what a busy shard has in flight.
 const LAG_ENTRIES: u64 = 128;
 
+/// How far the members of a shard are, as its leader sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// The last entry.
+    pub(super) last: u64,
+    /// How many entries each other member is behind; one that never answered, all of them.
+    pub(super) lag: BTreeMap<NodeId, u64>,
+    /// The last entry when the leader first saw this generation of the record.
+    pub(super) seen: u64,
+}
+
+impl Progress {
+    /// Whether a member is nearly level, and has answered since the change was asked for: one that is down would take
+    /// the quorum with it.
+    fn caught_up(&self, id: NodeId) -> bool {
+        let level = |lag: &u64| *lag <= LAG_ENTRIES && self.last.saturating_sub(*lag) >= self.seen;
+        self.lag.get(&id).is_some_and(level)
+    }
+}
+
 /// One shard, as its leader sees it.
 #[derive(Clone, Debug)]
 pub(super) struct View<'a> {
     pub(super) record: &'a Record,
     pub(super) membership: &'a Membership,
-    /// How many entries each other member is behind.
-    pub(super) lag: &'a BTreeMap<NodeId, u64>,
+    pub(super) progress: &'a Progress,
     /// Whether this shard may change its voters: shard 0 waits for all others.
     pub(super) voters_may_change: bool,
     /// Whether a member that does not catch up has been waited for long enough.
@@ -44,7 +63,7 @@ pub(super) enum Step {
 
 /// What to do next on a shard.
 pub(super) fn next(view: &View<'_>) -> Step {
-    let View { record, membership, lag, voters_may_change, patience_over } = view;
+    let View { record, membership, progress, voters_may_change, patience_over } = view;
     if !membership.committed {
         return Step::Wait("the newest membership is not committed yet".to_owned());
     }
@@ -59,7 +78,7 @@ pub(super) fn next(view: &View<'_>) -> Step {
         return Step::AddLearners(missing);
     }
     if membership.voters != record.voters {
-        let behind = record.voters.difference(&membership.voters).find(|id| !caught_up(lag, **id));
+        let behind = record.voters.difference(&membership.voters).find(|id| !progress.caught_up(**id));
         return match behind {
             Some(id) => Step::Wait(format!("node {id} has not caught up")),
             None if !voters_may_change => Step::Wait("other shards change their voters first".to_owned()),
@@ -68,7 +87,7 @@ pub(super) fn next(view: &View<'_>) -> Step {
     }
     let extra: BTreeSet<NodeId> =
         membership.learners.iter().filter(|id| !record.members.contains_key(id)).copied().collect();
-    match extra.iter().find(|id| lag.get(id) != Some(&0)) {
+    match extra.iter().find(|id| progress.lag.get(id) != Some(&0)) {
         // It learns of its removal from the log if it can.
         Some(id) if !patience_over => Step::Wait(format!("node {id} has not seen its removal")),
         _ if extra.is_empty() => Step::Follows,
@@ -82,10 +101,11 @@ pub(super) fn next(view: &View<'_>) -> Step {
 /// name (its disk was lost) takes its vote too.
 pub(super) fn promoted(
     record: &Record,
-    lag: &BTreeMap<NodeId, u64>,
+    progress: &Progress,
     patience_over: bool,
 ) -> Option<BTreeSet<NodeId>> {
-    let ready: BTreeSet<NodeId> = record.joining.iter().filter(|id| caught_up(lag, **id)).copied().collect();
+    let ready: BTreeSet<NodeId> =
+        record.joining.iter().filter(|id| progress.caught_up(**id)).copied().collect();
     if !record.settled || ready.is_empty() || (ready != record.joining && !patience_over) {
         return None;
     }
@@ -106,10 +126,6 @@ pub(super) fn replaced(record: &Record) -> Option<NodeId> {
 fn replaces(record: &Record, by: NodeId, id: NodeId) -> bool {
     let name = |id| record.members.get(&id).map(|member: &Member| &member.name);
     by > id && name(by).is_some() && name(by) == name(id)
-}
-
-fn caught_up(lag: &BTreeMap<NodeId, u64>, id: NodeId) -> bool {
-    lag.get(&id).is_some_and(|entries| *entries <= LAG_ENTRIES)
 }
 
 #[cfg(test)]

@@ -41,12 +41,14 @@ fn membership(voters: &[u64], learners: &[u64]) -> Membership {
     }
 }
 
-fn lag(lag: &[(u64, u64)]) -> BTreeMap<NodeId, u64> {
-    lag.iter().map(|(id, entries)| (NodeId(*id), *entries)).collect()
+/// Of 500 entries, 300 of them there when the change was asked for.
+fn lag(lag: &[(u64, u64)]) -> Progress {
+    let lag = lag.iter().map(|(id, entries)| (NodeId(*id), *entries)).collect();
+    Progress { last: 500, lag, seen: 300 }
 }
 
-fn step(record: &Record, membership: &Membership, lag: &BTreeMap<NodeId, u64>) -> Step {
-    next(&View { record, membership, lag, voters_may_change: true, patience_over: false })
+fn step(record: &Record, membership: &Membership, progress: &Progress) -> Step {
+    next(&View { record, membership, progress, voters_may_change: true, patience_over: false })
 }
 
 fn wait(reason: &str) -> Step {
@@ -63,6 +65,15 @@ fn a_new_member_is_added_then_waited_for_then_votes() {
     assert_eq!(step(&record, &added, &lag(&[(2, 0), (3, 129)])), wait("node 3 has not caught up"));
     assert_eq!(step(&record, &added, &lag(&[(2, 7), (3, 128)])), Step::ChangeVoters(ids(&[1, 2, 3])));
     assert_eq!(step(&record, &membership(&[1, 2, 3], &[]), &lag(&[])), Step::Follows);
+}
+
+#[test]
+fn a_member_that_never_answered_has_not_caught_up_with_a_short_log() {
+    let (record, added) = (record(&[1, 2], &[1, 2], &[]), membership(&[1], &[2]));
+    let silent = Progress { last: 5, lag: [(NodeId(2), 5)].into(), seen: 5 };
+    assert_eq!(step(&record, &added, &silent), wait("node 2 has not caught up"));
+    let answered = Progress { last: 6, lag: [(NodeId(2), 1)].into(), seen: 5 };
+    assert_eq!(step(&record, &added, &answered), Step::ChangeVoters(ids(&[1, 2])));
 }
 
 #[test]
@@ -84,7 +95,7 @@ fn shard_0_changes_its_voters_last() {
     let view = View {
         record: &record,
         membership: &added,
-        lag: &lag,
+        progress: &lag,
         voters_may_change: false,
         patience_over: true,
     };
@@ -100,7 +111,7 @@ fn a_removed_member_is_dropped_when_it_knows_or_does_not_answer() {
     let view = View {
         record: &record,
         membership: &with,
-        lag: &silent,
+        progress: &silent,
         voters_may_change: true,
         patience_over: true,
     };
