@@ -1,7 +1,7 @@
 //! A namespace of a Kubernetes for one test: the vocabulary of the Kubernetes tests.
 //!
 //! Works with whatever `KUBECONFIG` names; nothing here knows the local cluster. What a test waits for has a deadline,
-//! and what a failed test leaves to read is printed before its namespace goes ([`report`]).
+//! and what a failed test leaves to read is printed before its namespace goes (`report`).
 //!
 //! Not here: faults below Kubernetes (machines, networks): those are [`crate::kube`]'s, for the local cluster only.
 
