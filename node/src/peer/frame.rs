@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_frame_never_change() {
         let expected = "00000029\
-                        d0b2c1a4\
+                        1d084266\
                         0103\
                         00000002\
                         0000000000000007\

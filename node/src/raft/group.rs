@@ -253,10 +253,8 @@ impl Group {
 
     /// The group as this node sees it now.
     pub(crate) fn status(&self) -> ShardStatus {
-        // Before the metrics are borrowed: borrowed twice by one thread, they wait for ever once the core wants to write.
-        let stopped = self.stopped();
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        // A copy: a guard held while another is taken can deadlock with the core, which writes in between.
+        let metrics = self.metrics();
         let last = super::log::unmark(&self.log.ends().last).ok().flatten();
         ShardStatus {
             shard: self.shard,
@@ -267,32 +265,34 @@ impl Group {
             applied: *self.machine.applied().borrow(),
             membership: membership(&metrics),
             lag: lag(&metrics),
-            stopped,
+            stopped: self.stopped(),
         }
     }
 
-    /// Sends whenever something of [`Group::status`] but positions may have changed, and at most every few
-    /// milliseconds otherwise. Ends with the group.
+    pub(super) fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// Sends when something of [`Group::status`] but positions changes. Ends with the group.
     pub(crate) fn watch_status(self: &Arc<Self>) -> watch::Receiver<ShardStatus> {
+        let (mut metrics, group) = (self.raft.metrics(), Arc::downgrade(self));
+        let mut told = lasting(&metrics.borrow_watched());
         let sender = watch::Sender::new(self.status());
         let receiver = sender.subscribe();
-        let (mut metrics, group) = (self.raft.metrics(), Arc::downgrade(self));
         tokio::spawn(async move {
-            while metrics.changed().await.is_ok() {
+            loop {
+                // The core ends after it has said why.
+                let goes_on = metrics.changed().await.is_ok();
+                let now = lasting(&metrics.borrow_watched());
+                if goes_on && told == now {
+                    continue;
+                }
+                told = now;
                 let Some(group) = group.upgrade() else { return };
-                let now = group.status();
-                drop(group);
-                sender.send_if_modified(|before| {
-                    let changed = differs(before, &now);
-                    if changed {
-                        *before = now;
-                    }
-                    changed
-                });
-            }
-            // The core has ended: tell why.
-            if let Some(group) = group.upgrade() {
                 sender.send_replace(group.status());
+                if !goes_on {
+                    return;
+                }
             }
         });
         receiver
@@ -312,12 +312,15 @@ impl Group {
     }
 }
 
-/// Whether two states of a shard differ in more than positions.
-fn differs(a: &ShardStatus, b: &ShardStatus) -> bool {
-    let key = |status: &ShardStatus| {
-        (status.leader, status.term, status.membership.clone(), status.stopped.clone())
-    };
-    key(a) != key(b)
+/// What does not change with every entry.
+fn lasting(metrics: &Metrics) -> impl PartialEq + use<> {
+    (
+        metrics.current_leader,
+        metrics.current_term,
+        metrics.membership_config.log_id().map(log_id),
+        metrics.committed_membership_config.log_id().map(log_id),
+        metrics.running_state.is_ok(),
+    )
 }
 
 fn membership(metrics: &Metrics) -> Membership {

@@ -104,20 +104,26 @@ impl RaftLogReader<Types> for LogStore {
 type Slice = (Vec<io::Result<Entry>>, Option<Range<u64>>);
 
 impl LogStore {
-    /// The next entries of a range that is in the log as a whole.
+    /// The next entries of a range. What was purged may be missing before them, what is not appended yet behind them;
+    /// anything else that is missing is an error.
     fn slice(&self, rest: Range<u64>) -> Slice {
-        match self.read(rest.clone(), READ_BYTES) {
-            Err(error) => (vec![Err(error)], None),
-            Ok(entries) => match (entries.first(), entries.last()) {
-                (Some(first), Some(last)) if first.log_id.index == rest.start => {
-                    let rest = last.log_id.index + 1..rest.end;
-                    (entries.into_iter().map(Ok).collect(), Some(rest))
-                }
-                _ => {
-                    let lost = format!("the log has lost its entry {}", rest.start);
-                    (vec![Err(io::Error::new(io::ErrorKind::InvalidData, lost))], None)
-                }
-            },
+        let entries = match self.read(rest.clone(), READ_BYTES) {
+            Ok(entries) => entries,
+            Err(error) => return (vec![Err(error)], None),
+        };
+        let ends = self.0.ends();
+        let index = |mark: Option<Mark>| mark.map_or(0, |mark| mark.index + 1);
+        let begin = rest.start.max(index(ends.purged));
+        match (entries.first(), entries.last()) {
+            (Some(first), Some(last)) if first.log_id.index <= begin => {
+                let rest = last.log_id.index + 1..rest.end;
+                (entries.into_iter().map(Ok).collect(), Some(rest))
+            }
+            (None, _) if begin >= rest.end.min(index(ends.last)) => (Vec::new(), None),
+            _ => {
+                let lost = format!("the log has lost its entry {begin}");
+                (vec![Err(io::Error::new(io::ErrorKind::InvalidData, lost))], None)
+            }
         }
     }
 }

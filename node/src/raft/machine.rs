@@ -220,14 +220,14 @@ impl Machine {
         Ok(())
     }
 
-    /// The last checkpoint as a snapshot, if there is one.
-    fn snapshot(&self) -> io::Result<Option<Snapshot>> {
+    /// The last checkpoint as a snapshot.
+    fn snapshot(&self) -> io::Result<Snapshot> {
         let snapshot = self.0.state.snapshot();
-        let Some(last_log_id) = unmark(&snapshot.checkpoint().mark)? else { return Ok(None) };
+        let last_log_id = unmark(&snapshot.checkpoint().mark)?;
         let last_membership = decode_stored_membership(&snapshot.checkpoint().membership)?;
-        let meta = SnapshotMeta { last_log_id: Some(last_log_id), last_membership };
-        let hold = self.0.holds.hold(last_log_id.index);
-        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Out(snapshot, hold) }))
+        let hold = self.0.holds.hold(last_log_id.map_or(0, |id| id.index));
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        Ok(Snapshot { meta, snapshot: SnapshotData::Out(snapshot, hold) })
     }
 }
 
@@ -310,8 +310,9 @@ impl RaftStateMachine<Types> for Machine {
         })
     }
 
+    /// None while the disk covers nothing.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        self.snapshot()
+        self.snapshot().map(|snapshot| Some(snapshot).filter(|snapshot| snapshot.meta.last_log_id.is_some()))
     }
 }
 
@@ -321,7 +322,6 @@ impl RaftSnapshotBuilder<Types> for Machine {
     /// A snapshot is a checkpoint: nothing is written but what the flusher would write anyway.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         self.0.state.flush().await?;
-        self.snapshot()?
-            .ok_or_else(|| io::Error::other("nothing was applied yet: there is nothing to snapshot"))
+        self.snapshot()
     }
 }

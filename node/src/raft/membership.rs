@@ -142,8 +142,7 @@ impl Group {
 
     /// Whether a voter answered within the last heartbeats and lags less than [`TRANSFER_LAG_BYTES`].
     fn is_caught_up(&self, id: NodeId) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.metrics();
         let voter = metrics.membership_config.voter_ids().any(|voter| voter == id.0);
         let answered = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id.0).copied().flatten());
         // Sent every interval, answered a moment later.
