@@ -63,7 +63,9 @@ impl Node {
                 let listeners = listeners.take().unwrap_or_else(|| Listeners::bind(&config).unwrap());
                 match node::run(config.clone(), listeners, stopped.clone()).await {
                     // Tasks of the life before hold its files a moment longer: not so between processes.
-                    Err(node::NodeError::Storage(_)) if Instant::now() < until => {
+                    Err(node::NodeError::Storage(_) | node::NodeError::Resume(_))
+                        if Instant::now() < until =>
+                    {
                         sleep(Duration::from_millis(10)).await;
                     }
                     ended => return ended.unwrap(),
