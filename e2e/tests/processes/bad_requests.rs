@@ -82,7 +82,7 @@ fn admin() -> Vec<Bad> {
         json("a second initialize", "initialize", initialize, 409, "already_assigned"),
         json("another identity", "assign", r#"{"cluster_id":"other","node_id":9}"#, 409, "already_assigned"),
         json("a stale membership", "membership", r#"{"voters":[1,2],"expected":0}"#, 409, "stale"),
-        json("a leader that is no member", "transfer-leader", r#"{"to":99}"#, 404, "unknown_member"),
+        json("a leader that is no member", "transfer-leader", r#"{"to":99}"#, 409, "not_caught_up"),
         bad("a method nobody knows", Method::DELETE, "/admin/v1/status", 405, "method_not_allowed"),
         bad("a route nobody knows", Method::GET, "/admin/v1/everything", 404, "no_such_route"),
         bad(

@@ -49,7 +49,11 @@ async fn a_person_walks_through_keys_with_the_command_line() {
     assert_eq!((got.exit, got.out.trim_end()), (0, "from standard input"), "{got:?}");
     let listed = kv(&["list", "a/", "--output", "json"], b"").await;
     assert_eq!(listed.exit, 0, "{listed:?}");
-    assert!(serde_json::from_str::<serde_json::Value>(&listed.out).is_ok(), "{listed:?}");
+    let rows = listed
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["mod_revision"].clone());
+    assert_eq!(rows.collect::<Vec<_>>(), [2, 3], "{listed:?}");
     let again = kv(&["put", "a/1", "two", "--if-mod-revision", "0"], b"").await;
     assert_eq!(again.exit, 1, "it exists: {again:?}");
     assert_eq!(kv(&["delete", "a/1"], b"").await.exit, 0);

@@ -10,6 +10,7 @@ use super::types::{Outcome, Types, log_id};
 use crate::peer::Peers;
 use crate::shards::Timings;
 use crate::storage::{Failure, ShardLog, State};
+use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{
     ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
@@ -233,6 +234,17 @@ impl Group {
         }
     }
 
+    /// Whether the leader that raft names has shown lately that it leads: to this node, or on it a majority to it. Raft
+    /// itself names the last leader until another one is elected, however long that takes.
+    fn in_touch(&self, metrics: &Metrics) -> bool {
+        let patience = 2 * Duration::from_millis(self.timings.election_max_ms);
+        if metrics.state != ServerState::Leader {
+            return self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < patience;
+        }
+        let alone = metrics.membership_config.voter_ids().all(|voter| voter == self.me.0);
+        alone || metrics.last_quorum_acked.is_none_or(|at| at.into_inner().elapsed() < patience)
+    }
+
     pub(super) fn hear(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -258,7 +270,7 @@ impl Group {
         let last = super::log::unmark(&self.log.ends().last).ok().flatten();
         ShardStatus {
             shard: self.shard,
-            leader: metrics.current_leader.map(NodeId),
+            leader: metrics.current_leader.filter(|_| self.in_touch(&metrics)).map(NodeId),
             term: metrics.current_term,
             last: last.map(log_id),
             committed: metrics.local_committed.map(log_id),
