@@ -116,7 +116,7 @@ const TRIALS: [(&str, &str); 4] = [
     ),
     (
         "bridge and veth",
-        "ip link add br0 type bridge && ip link add a type veth peer name b && ip link set a master br0",
+        "ip link add br0 type bridge && ip link add name veth0 type veth peer name veth1 && ip link set veth0 master br0",
     ),
     (
         "nftables with address translation",
