@@ -1,10 +1,12 @@
 //! What a node counts: every name begins with `schedia_`, and what belongs to a shard carries its number.
 //!
-//! Each layer is handed its own small set of counters ([`ShardMetrics`], [`LogMetrics`], [`PeerMetrics`], [`HttpMetrics`]) and only
-//! ever adds to them; positions, lag and leadership are read from the shards' status when somebody scrapes.
+//! Each layer is handed its own small set of counters ([`ShardMetrics`], [`LogMetrics`], [`HttpMetrics`]) and only ever adds to
+//! them; positions, lag, leadership and room are read when somebody scrapes ([`Now`]).
 //!
 //! Invariant: a label never holds anything a client sends.
 
+use crate::peer::Counts;
+use crate::shards::ShardError;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use schedia_api::{DiskStatus, ShardStatus};
 use schedia_apps::{NodeId, ShardId};
+use std::sync::atomic::Ordering;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,18 +26,14 @@ pub struct Metrics {
     registry: Registry,
     /// The log's writer thread.
     pub log: LogMetrics,
-    /// The connections between members.
-    pub peer: PeerMetrics,
     /// The client port.
     pub http: HttpMetrics,
     outcomes: Family<OutcomeLabels, Counter>,
     reads: Family<ShardLabel, Counter>,
     applied: Family<ShardLabel, Counter>,
-    in_flight_bytes: Family<ShardLabel, Gauge>,
     propose_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
     read_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
     apply_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
-    snapshots: Family<SnapshotLabels, Counter>,
     scraped: Scraped,
 }
 
@@ -45,20 +44,14 @@ pub struct ShardMetrics {
     pub outcomes: Outcomes,
     /// Queries answered by this node.
     pub reads: Counter,
-    /// Commands applied here.
+    /// Entries applied here.
     pub applied: Counter,
-    /// Bytes of proposals that wait for their reply.
-    pub in_flight_bytes: Gauge,
     /// From taking a command to having its reply.
     pub propose_seconds: Histogram,
     /// From taking a query to having its reply.
     pub read_seconds: Histogram,
     /// Applying one batch of entries.
     pub apply_seconds: Histogram,
-    /// Snapshots streamed to others.
-    pub snapshots_sent: Counter,
-    /// Snapshots received and installed.
-    pub snapshots_installed: Counter,
 }
 
 /// How proposals ended: every one is counted once.
@@ -87,17 +80,6 @@ pub struct LogMetrics {
     pub appended_bytes: Counter,
 }
 
-/// What the connections between members count.
-#[derive(Clone, Debug, Default)]
-pub struct PeerMetrics {
-    /// Frames for another cluster or another node.
-    pub frames_refused: Counter,
-    /// Bytes sent to other members.
-    pub sent_bytes: Counter,
-    /// Bytes received from other members.
-    pub received_bytes: Counter,
-}
-
 /// What the client port counts.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMetrics {
@@ -116,9 +98,27 @@ struct Scraped {
     committed_index: Family<ShardLabel, Gauge>,
     applied_index: Family<ShardLabel, Gauge>,
     lag: Family<FollowerLabels, Gauge>,
+    peer_refused: Family<ReasonLabel, Counter>,
+    in_flight_bytes: Gauge,
     disk_free_bytes: Gauge,
     disk_total_bytes: Gauge,
     ready: Gauge,
+}
+
+/// A node at the moment of a scrape.
+pub struct Now<'a> {
+    /// Its id, once known.
+    pub node: Option<NodeId>,
+    /// Its shards.
+    pub shards: &'a [ShardStatus],
+    /// Its disk.
+    pub disk: &'a DiskStatus,
+    /// What its peer listener refused since the start.
+    pub refused: Counts,
+    /// Bytes of commands that wait for their reply.
+    pub in_flight_bytes: usize,
+    /// Whether `/readyz` answers 200.
+    pub ready: bool,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -143,22 +143,14 @@ enum Outcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct SnapshotLabels {
-    shard: u32,
-    direction: Direction,
-}
-
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-#[allow(non_camel_case_types)] // the variants are the labels' values
-enum Direction {
-    sent,
-    installed,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FollowerLabels {
     shard: u32,
     node: u64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -182,16 +174,13 @@ impl Metrics {
         let metrics = Metrics {
             registry: Registry::with_prefix("schedia"),
             log,
-            peer: PeerMetrics::default(),
             http: HttpMetrics::default(),
             outcomes: Family::default(),
             reads: Family::default(),
             applied: Family::default(),
-            in_flight_bytes: Family::default(),
             propose_seconds: Family::new_with_constructor(seconds),
             read_seconds: Family::new_with_constructor(seconds),
             apply_seconds: Family::new_with_constructor(seconds),
-            snapshots: Family::default(),
             scraped: Scraped::default(),
         };
         metrics.registered()
@@ -202,18 +191,13 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("proposals", "Commands proposed through this node, by how they ended", self.outcomes.clone());
         r.register("reads", "Queries answered by this node", self.reads.clone());
-        r.register("commands_applied", "Commands applied by this node", self.applied.clone());
-        r.register("in_flight_bytes", "Bytes of proposals that wait for their reply", self.in_flight_bytes.clone());
+        r.register("entries_applied", "Entries applied by this node", self.applied.clone());
         r.register("propose_seconds", "From taking a command to having its reply", self.propose_seconds.clone());
         r.register("read_seconds", "From taking a query to having its reply", self.read_seconds.clone());
         r.register("apply_seconds", "Applying one batch of entries", self.apply_seconds.clone());
-        r.register("snapshots", "Snapshots sent to others, or received and installed", self.snapshots.clone());
         r.register("log_sync_seconds", "Making one group of changes of the log durable", self.log.sync_seconds.clone());
         r.register("log_sync_entries", "Entries made durable by one sync", self.log.sync_entries.clone());
         r.register("log_appended_bytes", "Bytes of entries appended to the log", self.log.appended_bytes.clone());
-        r.register("peer_frames_refused", "Frames for another cluster or node", self.peer.frames_refused.clone());
-        r.register("peer_sent_bytes", "Bytes sent to other members", self.peer.sent_bytes.clone());
-        r.register("peer_received_bytes", "Bytes received from other members", self.peer.received_bytes.clone());
         r.register("http_requests", "Requests answered on the client port", self.http.classes.clone());
         r.register("http_in_flight", "Requests under way on the client port", self.http.in_flight.clone());
         let s = &self.scraped;
@@ -223,6 +207,8 @@ impl Metrics {
         r.register("committed_index", "Index of the last entry known to be committed", s.committed_index.clone());
         r.register("applied_index", "Index of the last entry applied here", s.applied_index.clone());
         r.register("lag_entries", "On the leader: entries a member is behind", s.lag.clone());
+        r.register("peer_refused", "Frames that the peer listener refused", s.peer_refused.clone());
+        r.register("in_flight_bytes", "Bytes of commands that wait for their reply", s.in_flight_bytes.clone());
         r.register("disk_free_bytes", "Bytes left on the disk of the data directory", s.disk_free_bytes.clone());
         r.register("disk_total_bytes", "Size of the disk of the data directory", s.disk_total_bytes.clone());
         r.register("ready", "1 when /readyz answers 200", s.ready.clone());
@@ -234,7 +220,6 @@ impl Metrics {
         let shard = id.0;
         let label = ShardLabel { shard };
         let outcome = |outcome| self.outcomes.get_or_create_owned(&OutcomeLabels { shard, outcome });
-        let snapshots = |direction| self.snapshots.get_or_create_owned(&SnapshotLabels { shard, direction });
         ShardMetrics {
             outcomes: Outcomes {
                 done: outcome(Outcome::done),
@@ -245,27 +230,32 @@ impl Metrics {
             },
             reads: self.reads.get_or_create_owned(&label),
             applied: self.applied.get_or_create_owned(&label),
-            in_flight_bytes: self.in_flight_bytes.get_or_create_owned(&label),
             propose_seconds: self.propose_seconds.get_or_create_owned(&label),
             read_seconds: self.read_seconds.get_or_create_owned(&label),
             apply_seconds: self.apply_seconds.get_or_create_owned(&label),
-            snapshots_sent: snapshots(Direction::sent),
-            snapshots_installed: snapshots(Direction::installed),
         }
     }
 
-    /// Everything as OpenMetrics text, with the shards as they are now.
-    pub fn encode(
-        &self,
-        node: Option<NodeId>,
-        shards: &[ShardStatus],
-        disk: &DiskStatus,
-        ready: bool,
-    ) -> String {
-        self.scraped.set(node, shards, disk, ready);
+    /// Everything as OpenMetrics text.
+    pub fn encode(&self, now: &Now<'_>) -> String {
+        self.scraped.set(now);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text
+    }
+}
+
+impl Outcomes {
+    /// Counts how one proposal ended.
+    pub fn count<T>(&self, result: &Result<T, ShardError>) {
+        let ended = match result {
+            Ok(_) => &self.done,
+            Err(ShardError::Refused(_) | ShardError::TooLarge { .. }) => &self.refused,
+            Err(ShardError::OutcomeUnknown { .. }) => &self.unknown,
+            Err(ShardError::Busy | ShardError::DiskLow) => &self.busy,
+            Err(_) => &self.unavailable,
+        };
+        ended.inc();
     }
 }
 
@@ -284,14 +274,15 @@ impl HttpMetrics {
 }
 
 impl Scraped {
-    fn set(&self, node: Option<NodeId>, shards: &[ShardStatus], disk: &DiskStatus, ready: bool) {
+    fn set(&self, now: &Now<'_>) {
+        let Now { node, shards, disk, refused, in_flight_bytes, ready } = now;
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         // A member that left, or a leader that was deposed, must not leave its last figures behind.
         self.lag.clear();
-        for status in shards {
+        for status in *shards {
             let label = ShardLabel { shard: status.shard.0 };
             let index = |at: Option<schedia_api::LogId>| number(at.map_or(0, |at| at.index));
-            let leading = node.is_some() && status.leader == node;
+            let leading = node.is_some() && status.leader == *node;
             self.leading.get_or_create(&label).set(leading.into());
             self.term.get_or_create(&label).set(number(status.term));
             self.last_index.get_or_create(&label).set(index(status.last));
@@ -302,9 +293,20 @@ impl Scraped {
                 self.lag.get_or_create(&labels).set(number(*lag));
             }
         }
+        let Counts { refused_cluster, refused_node, refused_removed, malformed } = *refused;
+        let reasons = [
+            ("cluster", refused_cluster),
+            ("node", refused_node),
+            ("removed", refused_removed),
+            ("malformed", malformed),
+        ];
+        for (reason, count) in reasons {
+            self.peer_refused.get_or_create(&ReasonLabel { reason }).inner().store(count, Ordering::Relaxed);
+        }
+        self.in_flight_bytes.set(number(*in_flight_bytes as u64));
         self.disk_free_bytes.set(number(disk.free_bytes));
         self.disk_total_bytes.set(number(disk.total_bytes));
-        self.ready.set(ready.into());
+        self.ready.set((*ready).into());
     }
 }
 
@@ -320,13 +322,22 @@ mod tests {
         metrics.shard(ShardId(0)).outcomes.done.inc();
         shard.apply_seconds.observe(0.001);
         metrics.http.answered(404);
-        let text = metrics.encode(None, &[], &DiskStatus { total_bytes: 10, free_bytes: 4 }, true);
+        let text = metrics.encode(&Now {
+            node: None,
+            shards: &[],
+            disk: &DiskStatus { total_bytes: 10, free_bytes: 4 },
+            refused: Counts { refused_node: 3, ..Counts::default() },
+            in_flight_bytes: 7,
+            ready: true,
+        });
         for line in [
             "schedia_proposals_total{shard=\"0\",outcome=\"done\"} 2",
             "schedia_proposals_total{shard=\"0\",outcome=\"unknown\"} 0",
             "schedia_apply_seconds_count{shard=\"0\"} 1",
             "schedia_http_requests_total{class=\"4xx\"} 1",
             "schedia_disk_free_bytes 4",
+            "schedia_in_flight_bytes 7",
+            "schedia_peer_refused_total{reason=\"node\"} 3",
             "schedia_ready 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");

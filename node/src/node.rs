@@ -11,7 +11,7 @@ use crate::config::{Config, Start};
 use crate::health::{self, Health, Unready};
 use crate::join::{Admission, Advertised, JoinError};
 use crate::listen::{ListenError, listen};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Now};
 use crate::peer::{Hello, Peers};
 use crate::shards::{Consistency, Shard, ShardError, Shards};
 use crate::storage::{self, Storage};
@@ -173,6 +173,7 @@ impl Part {
 
 impl Node {
     fn new(config: &Config, at: Addresses, storage: Arc<Storage>, metrics: Metrics) -> Node {
+        let metrics = Arc::new(metrics);
         let advertise = |given: &Option<String>, bound: String| given.clone().unwrap_or(bound);
         let me = Advertised {
             name: config.name.clone(),
@@ -183,7 +184,7 @@ impl Node {
         let seed = matches!(&config.start, Start::Peers(peers) if peers.marked);
         let peers =
             Peers::new(Hello { name, store_id: storage.identity().store_id, address, http_url, seed });
-        let shards = Arc::new(Shards::new(storage.clone(), config.timings, peers.clone()));
+        let shards = Arc::new(Shards::new(storage.clone(), config.timings, peers.clone(), metrics.clone()));
         let admission = Admission::new(storage.clone(), shards.clone(), peers.clone(), me.clone());
         Node {
             me,
@@ -191,7 +192,7 @@ impl Node {
             shards,
             peers,
             admission,
-            metrics: Arc::new(metrics),
+            metrics,
             health: Health::new(),
             record: Mutex::default(),
             ending: AtomicBool::new(false),
@@ -388,7 +389,14 @@ impl Node {
     /// The metrics as text, positions and disk as they are now.
     pub fn scrape(&self) -> String {
         let shards: Vec<_> = self.shards.iter().map(Shard::status).collect();
-        self.metrics.encode(self.node_id(), &shards, &self.disk(), self.ready().is_ok())
+        self.metrics.encode(&Now {
+            node: self.node_id(),
+            shards: &shards,
+            disk: &self.disk(),
+            refused: self.peers.counts(),
+            in_flight_bytes: self.shards.in_flight_bytes(),
+            ready: self.ready().is_ok(),
+        })
     }
 
     fn node_id(&self) -> Option<NodeId> {

@@ -1,4 +1,5 @@
 //! Which endpoint is asked next, and which request is never sent twice.
+#![allow(clippy::unwrap_used)] // helpers of a test, too: its panic is the message
 
 use reqwest::Method;
 use schedia_api::{ClientError, Transport};

@@ -7,6 +7,7 @@ use super::machine::Machine;
 use super::network::Network;
 use super::purge;
 use super::types::{Outcome, Types, log_id};
+use crate::metrics::ShardMetrics;
 use crate::peer::Peers;
 use crate::shards::Timings;
 use crate::storage::{Failure, ShardLog, State};
@@ -40,6 +41,7 @@ pub(crate) struct Open {
     pub(crate) state: State,
     pub(crate) peers: Peers,
     pub(crate) failure: Failure,
+    pub(crate) metrics: ShardMetrics,
 }
 
 /// The raft of one shard.
@@ -114,9 +116,9 @@ impl Writing {
 impl Group {
     /// Opens the group and starts its tasks. It waits for a leader, or stands for election if it is a voter.
     pub(crate) async fn open(open: Open) -> io::Result<Group> {
-        let Open { shard, me, timings, log, state, peers, failure } = open;
+        let Open { shard, me, timings, log, state, peers, failure, metrics } = open;
         let last_at_open = log.ends().last.map_or(0, |mark| mark.index);
-        let machine = Machine::open(state).map_err(io::Error::other)?;
+        let machine = Machine::open(state, metrics).map_err(io::Error::other)?;
         let heartbeat = Duration::from_millis(timings.heartbeat_ms);
         let patience = Duration::from_millis(timings.election_max_ms);
         let network = Network::new(peers, shard, me, heartbeat, patience);

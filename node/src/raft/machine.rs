@@ -12,6 +12,7 @@ use super::types::{
     Entry, Outcome, RaftLogId, SnapshotMeta, StoredMembership, Types, decode_stored_membership,
     encode_stored_membership, log_id,
 };
+use crate::metrics::ShardMetrics;
 use crate::storage::{Batch, Checkpoint, Received, State};
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -21,6 +22,7 @@ use schedia_apps::cluster::Record;
 use schedia_apps::{App, Applications, At, Command, Event, Query, Reply, Stop};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Entries are applied in batches of about this many bytes: queries wait for one batch.
@@ -41,6 +43,7 @@ struct Shared {
     record: watch::Sender<Option<Record>>,
     broken: watch::Sender<Option<String>>,
     holds: Holds,
+    metrics: ShardMetrics,
 }
 
 /// What is derived from the rows, and the entry it is of.
@@ -51,7 +54,7 @@ struct Live {
 
 impl Machine {
     /// Builds what is kept in memory from the rows.
-    pub(crate) fn open(state: State) -> Result<Machine, Stop> {
+    pub(crate) fn open(state: State, metrics: ShardMetrics) -> Result<Machine, Stop> {
         let checkpoint = state.applied();
         let membership = decode_stored_membership(&checkpoint.membership).map_err(broken)?;
         let applied = unmark(&checkpoint.mark).map_err(broken)?.map(log_id);
@@ -64,6 +67,7 @@ impl Machine {
             record: watch::Sender::new(record),
             broken: watch::Sender::new(None),
             holds: Holds::default(),
+            metrics,
             state,
         })))
     }
@@ -192,10 +196,13 @@ impl Machine {
         self.0.state.room().await?;
         let (entries, responders): (Vec<Entry>, Vec<Option<ApplyResponder<Types>>>) =
             batch.into_iter().unzip();
+        let begun = Instant::now();
         let outcomes = self.execute(&entries).map_err(|stop| {
             self.set_broken(&stop.to_string());
             io::Error::other(stop)
         })?;
+        self.0.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
+        self.0.metrics.applied.inc_by(entries.len() as u64);
         for (responder, outcome) in responders.into_iter().zip(outcomes) {
             if let Some(responder) = responder {
                 responder.send(outcome);

@@ -22,7 +22,7 @@ impl StoreBuilder<Types, LogStore, Machine, Guard> for Builder {
         let storage = Storage::open(dir.path(), Options::default()).unwrap();
         let log = storage.log(ShardId(0)).unwrap();
         let state = storage.state(ShardId(0), Flushed::all(), None).unwrap();
-        let machine = Machine::open(state).unwrap();
+        let machine = Machine::open(state, crate::metrics::Metrics::new().shard(ShardId(0))).unwrap();
         Ok(((storage, dir), LogStore::new(log), machine))
     }
 }

@@ -24,6 +24,7 @@ mod tests;
 pub use error::{MembershipError, ShardError};
 pub use shard::{Applied, Consistency, Shard};
 
+use crate::metrics::Metrics;
 use crate::peer::{Parts, Peers, Refused, Request, Service};
 use crate::raft::{Group, Open};
 use crate::storage::{OpenError, Storage};
@@ -64,6 +65,7 @@ pub struct Shards {
     storage: Arc<Storage>,
     timings: Timings,
     peers: Peers,
+    metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
     /// Held while shards start or stop.
     starting: tokio::sync::Mutex<()>,
@@ -73,11 +75,12 @@ pub struct Shards {
 
 impl Shards {
     /// Opens nothing yet: see [`Shards::start`].
-    pub fn new(storage: Arc<Storage>, timings: Timings, peers: Peers) -> Self {
+    pub fn new(storage: Arc<Storage>, timings: Timings, peers: Peers, metrics: Arc<Metrics>) -> Self {
         Shards {
             storage,
             timings,
             peers,
+            metrics,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
             starting: tokio::sync::Mutex::default(),
             slots: Default::default(),
@@ -115,14 +118,16 @@ impl Shards {
         let (log, state) =
             opened.await.map_err(|e| stopped(e.to_string()))?.map_err(|e| stopped(e.to_string()))?;
         let (timings, peers, failure) = (self.timings, self.peers.clone(), self.storage.failure().clone());
-        let group = Group::open(Open { shard: id, me, timings, log, state, peers, failure }).await;
+        let metrics = self.metrics.shard(id);
+        let open = Open { shard: id, me, timings, log, state, peers, failure, metrics: metrics.clone() };
+        let group = Group::open(open).await;
         let group = Arc::new(group.map_err(|e| stopped(e.to_string()))?);
         let rules = match self.shard(ShardId(0)) {
             Some(shard_0) => Rules::of(shard_0.watch_record()),
             None => Rules::of(group.machine().record()),
         };
         let (peers, storage, in_flight) = (self.peers.clone(), self.storage.clone(), self.in_flight.clone());
-        Ok(Shard::start(id, group, rules, Common { me, timings, peers, storage, in_flight }))
+        Ok(Shard::start(id, group, rules, Common { me, timings, peers, storage, in_flight, metrics }))
     }
 
     /// Makes this node the only voter of every started shard that is in no membership yet. Repeatable.
@@ -141,6 +146,11 @@ impl Shards {
     /// The shards that run here, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Shard> {
         self.slots.iter().filter_map(OnceLock::get)
+    }
+
+    /// Bytes of commands that wait for their reply, all shards together.
+    pub fn in_flight_bytes(&self) -> usize {
+        IN_FLIGHT_BYTES - self.in_flight.available_permits()
     }
 
     /// Hands leadership over where this node leads (for at most two maximal election timeouts), flushes, stops.

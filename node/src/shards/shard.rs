@@ -6,6 +6,7 @@ use super::proposer::{Proposer, SubmitError, election};
 use super::reads::Reads;
 use super::rules::Rules;
 use super::{MembershipError, ShardError, Timings};
+use crate::metrics::ShardMetrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request};
 use crate::raft::{COMMANDS_BYTES_MAX, ChangeError, Group, Leader, WriteError};
 use crate::storage::Storage;
@@ -53,6 +54,7 @@ struct Inner {
     storage: Arc<Storage>,
     status: watch::Receiver<ShardStatus>,
     recovered: watch::Receiver<bool>,
+    metrics: ShardMetrics,
 }
 
 /// What the shards of a node have in common.
@@ -64,12 +66,13 @@ pub(super) struct Common {
     pub(super) storage: Arc<Storage>,
     /// Bytes of commands in flight on this node.
     pub(super) in_flight: Arc<Semaphore>,
+    pub(super) metrics: ShardMetrics,
 }
 
 impl Shard {
     /// Starts a shard on its raft. `rules` are the cluster's.
     pub(super) fn start(id: ShardId, group: Arc<Group>, rules: Rules, common: Common) -> Shard {
-        let Common { me, timings, peers, storage, in_flight } = common;
+        let Common { me, timings, peers, storage, in_flight, metrics } = common;
         let (recovered, recovers) = watch::channel(false);
         let recovering = group.clone();
         tokio::spawn(async move {
@@ -92,6 +95,7 @@ impl Shard {
             group,
             peers,
             storage,
+            metrics,
         }))
     }
 
@@ -107,6 +111,14 @@ impl Shard {
 
     /// Appends, commits, applies; forwarded once to the leader if this node does not lead.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Applied<Reply>, ShardError> {
+        let begun = Instant::now();
+        let result = self.propose_once(command, deadline).await;
+        self.0.metrics.outcomes.count(&result);
+        self.0.metrics.propose_seconds.observe(begun.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn propose_once(&self, command: Command, deadline: Instant) -> Result<Applied<Reply>, ShardError> {
         let encoded = Bytes::from(command.encode());
         if encoded.len() > COMMANDS_BYTES_MAX {
             return Err(ShardError::TooLarge { bytes: encoded.len(), bytes_max: COMMANDS_BYTES_MAX });
@@ -130,6 +142,19 @@ impl Shard {
 
     /// Answers from the state of this node, after it has caught up with the leader if `consistency` asks for it.
     pub async fn read(
+        &self,
+        query: Query,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<Applied<Reply>, ShardError> {
+        let begun = Instant::now();
+        let result = self.read_once(query, consistency, deadline).await;
+        self.0.metrics.reads.inc();
+        self.0.metrics.read_seconds.observe(begun.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn read_once(
         &self,
         query: Query,
         consistency: Consistency,

@@ -60,7 +60,7 @@ impl Node {
             http_url: "http://nowhere".into(),
             seed: false,
         });
-        let shards = Arc::new(Shards::new(storage, Timings::default(), peers.clone()));
+        let shards = Arc::new(Shards::new(storage, Timings::default(), peers.clone(), Arc::default()));
         shards.start(&"test".parse().unwrap(), self.id, 1).await.unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn({

@@ -1,0 +1,209 @@
+//! The built binary: exit status, output and words of every command.
+#![allow(clippy::unwrap_used)] // helpers of a test, too: its panic is the message
+
+mod common;
+
+use common::{PATIENCE, TestNode};
+use schedia_node::config::Start;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Output, Stdio};
+
+fn schedia() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_schedia"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("SCHEDIA_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a command against endpoints; its exit status, output and words.
+async fn run(endpoint: &str, args: &[&str], stdin: &[u8]) -> (i32, Vec<u8>, String) {
+    let mut command = schedia();
+    command.args(args).env("SCHEDIA_ENDPOINTS", endpoint).env("SCHEDIA_TIMEOUT", "5s");
+    finish(command, stdin.to_vec()).await
+}
+
+async fn finish(mut command: Command, stdin: Vec<u8>) -> (i32, Vec<u8>, String) {
+    let done = tokio::task::spawn_blocking(move || {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(&stdin);
+        child.wait_with_output().unwrap()
+    });
+    let Output { status, stdout, stderr } = done.await.unwrap();
+    (status.code().unwrap(), stdout, String::from_utf8(stderr).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_values_pass_as_raw_bytes() {
+    let node = TestNode::single().await;
+    let url = node.http_url();
+    assert_eq!(run(&url, &["kv", "put", "a", "one"], b"").await.1, b"revision 2\n");
+    assert_eq!(run(&url, &["kv", "put", "..", "-"], b"\x00\xff\n").await.0, 0);
+    assert_eq!(run(&url, &["kv", "get", ".."], b"").await.1, b"\x00\xff\n");
+    let file = node.dir.path().join("value");
+    std::fs::write(&file, "from a file").unwrap();
+    assert_eq!(run(&url, &["kv", "put", "f", "--file", file.to_str().unwrap()], b"").await.0, 0);
+    assert_eq!(run(&url, &["kv", "get", "f"], b"").await.1, b"from a file");
+    let json = run(&url, &["kv", "get", "a", "--output", "json"], b"").await.1;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((json["value"].as_str(), json["mod_revision"].as_u64()), (Some("b25l"), Some(2)));
+
+    let (status, table, _) = run(&url, &["kv", "list"], b"").await;
+    let table = String::from_utf8(table).unwrap();
+    assert_eq!(status, 0);
+    assert_eq!(
+        table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(),
+        ["MOD", "VERSION", "KEY", "VALUE"]
+    );
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert_eq!(run(&url, &["kv", "list", "--count-only"], b"").await.1, b"3\n");
+    assert_eq!(run(&url, &["kv", "list", "a", "--count-only"], b"").await.1, b"1\n");
+    assert_eq!(run(&url, &["kv", "delete", "a"], b"").await.1, b"revision 5\n");
+    assert_eq!(run(&url, &["kv", "get", "a", "--revision", "2"], b"").await.1, b"one");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_status_tells_what_happened() {
+    let node = TestNode::single().await;
+    let url = node.http_url();
+    let (status, out, words) = run(&url, &["kv", "get", "missing"], b"").await;
+    assert_eq!((status, &out[..], words.as_str()), (1, &b""[..], "schedia: key not found (key_not_found)\n"));
+    let (status, _, words) = run(&url, &["kv", "put", "a", "1", "--if-mod-revision", "9"], b"").await;
+    assert_eq!(status, 1);
+    assert!(words.contains("(mod_revision_differs)"), "{words}");
+    for wrong in
+        [&["kv", "put", "a"][..], &["kv", "frob"], &["kv", "get", "a", "--timeout", "soon"], &["serv"]]
+    {
+        assert_eq!(run(&url, wrong, b"").await.0, 2, "{wrong:?}");
+    }
+    assert_eq!(run("not a url", &["status"], b"").await.0, 2);
+    let (status, _, words) = run("http://127.0.0.1:1", &["kv", "get", "a"], b"").await;
+    assert_eq!(status, 3);
+    assert!(words.contains("no endpoint is reachable") && words.contains("--endpoints"), "{words}");
+    let both = format!("http://127.0.0.1:1,{url}");
+    assert_eq!(run(&both, &["kv", "put", "a", "1"], b"").await.0, 0, "the next endpoint is tried");
+    let blank = TestNode::start("n2", Start::Wait).await;
+    blank.until("it answers", |_| true).await;
+    let (status, _, words) = run(&blank.http_url(), &["kv", "put", "a", "1"], b"").await;
+    assert_eq!(status, 3, "{words}");
+    assert_eq!(run(&blank.http_url(), &["status"], b"").await.0, 3);
+    blank.end().await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_added_and_lead() {
+    let (first, second) = (TestNode::single().await, TestNode::start("n2", Start::Wait).await);
+    second.until("it answers", |_| true).await;
+    let admins = format!("{},{}", first.admin_url(), second.admin_url());
+    let add =
+        ["member", "add", &second.admin_url(), "--admin-endpoints", &first.admin_url(), "--timeout", "15s"];
+    let (status, out, words) = run(&first.http_url(), &add, b"").await;
+    assert_eq!(status, 0, "{words}");
+    assert!(String::from_utf8_lossy(&out).starts_with("n2 is voter "), "{out:?}");
+    let transfer = ["member", "transfer-leader", "n2", "--admin-endpoints", &admins];
+    let (status, out, words) = run(&first.http_url(), &transfer, b"").await;
+    assert_eq!((status, &out[..]), (0, &b"n2 leads\n"[..]), "{words}");
+    let (_, out, _) = run(&first.http_url(), &["member", "list", "--output", "json"], b"").await;
+    let members: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(members.as_array().unwrap().len(), 2);
+    let (status, out, words) = run(&first.http_url(), &["status"], b"").await;
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(status, 0, "{words}");
+    assert!(out.contains("leader     n2") && out.contains("voters     2, can lose 0"), "{out}");
+    let snapshot = ["snapshot", "--admin-endpoints", &admins];
+    let (status, out, words) = run(&first.http_url(), &snapshot, b"").await;
+    assert_eq!((status, String::from_utf8(out).unwrap().lines().count()), (0, 2), "{words}");
+    second.end().await;
+    first.end().await;
+}
+
+/// A node in a process of its own, killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(dir: &std::path::Path, more: &[&str]) -> Command {
+    let mut command = schedia();
+    command.args(["serve", "--name", "n1", "--data-dir"]).arg(dir);
+    for listener in ["http", "admin", "peer"] {
+        command.args([format!("--{listener}"), "127.0.0.1:0".to_owned()]);
+    }
+    command.args(more);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_served_node_says_where_it_listens_and_ends_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = serve(dir.path(), &["--bootstrap", "--log-format", "json"]);
+    let mut process = Process(command.stderr(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
+    let http = tokio::task::spawn_blocking(move || {
+        let mut lines = lines.map_while(Result::ok);
+        let line = lines.by_ref().find(|line| line.contains("\"listening\"")).expect("the line `listening`");
+        // The rest must be read, or the node waits for room in the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        json["http"].as_str().unwrap().to_owned()
+    });
+    let url = format!("http://{}", http.await.unwrap());
+    let begun = std::time::Instant::now();
+    while run(&url, &["kv", "put", "a", "1"], b"").await.0 != 0 {
+        assert!(begun.elapsed() < PATIENCE, "it never took a write");
+    }
+    let id = rustix::process::Pid::from_child(&process.0);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || process.0.wait().unwrap());
+    let ended = tokio::time::timeout(PATIENCE, ended).await.expect("ends in time").unwrap();
+    assert!(ended.success(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_come_from_flags_then_environment_then_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("schedia.toml");
+    std::fs::write(&file, "heartbeat-ms = 1001\n").unwrap();
+    // The refusal names the value that won.
+    let refusal = async |env: &[(&str, &str)], flags: &[&str]| {
+        let mut command = serve(&dir.path().join("data"), flags);
+        command.args(["--config", file.to_str().unwrap()]).envs(env.iter().copied());
+        let (status, _, words) = finish(command, Vec::new()).await;
+        assert_eq!(status, 2, "{words}");
+        words
+    };
+    assert!(refusal(&[], &[]).await.contains("--heartbeat-ms 1001"));
+    let env = [("SCHEDIA_HEARTBEAT_MS", "1002")];
+    assert!(refusal(&env, &[]).await.contains("--heartbeat-ms 1002"));
+    assert!(refusal(&env, &["--heartbeat-ms", "1003"]).await.contains("--heartbeat-ms 1003"));
+    let unknown = refusal(&[("SCHEDIA_HARTBEAT_MS", "1")], &[]).await;
+    assert_eq!(unknown, "schedia: unknown setting in the environment: SCHEDIA_HARTBEAT_MS\n");
+    assert!(refusal(&[("SCHEDIA_HTTP", "localhost")], &["--heartbeat", "1"]).await.contains("--heartbeat"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let mut command = serve(dir.path(), &[]);
+    command.args(["--http", &taken]);
+    let mut twice = schedia();
+    twice.args(["serve", "--name", "n1", "--http", &taken, "--data-dir"]).arg(dir.path());
+    let (status, _, words) = finish(twice, Vec::new()).await;
+    assert_eq!(status, 1);
+    assert!(words.contains(&format!("--http {taken}: another process listens there")), "{words}");
+    let (status, _, words) = finish(serve(std::path::Path::new("/proc/nowhere"), &[]), Vec::new()).await;
+    assert_eq!(status, 1);
+    assert!(words.contains("/proc/nowhere"), "{words}");
+}

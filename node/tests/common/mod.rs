@@ -1,0 +1,197 @@
+//! A real node in this process, and HTTP without a library in between: what is written is what is sent.
+#![allow(dead_code)] // each test binary uses its part
+
+use schedia_api::{Client, Status};
+use schedia_node::config::{Config, LogFormat, Start};
+use schedia_node::node::{self, Addresses, Listeners};
+use schedia_node::shards::Timings;
+use schedia_node::storage::{Options, Storage};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything takes that is not broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running node.
+pub struct TestNode {
+    pub at: Addresses,
+    pub dir: TempDir,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), node::NodeError>>,
+}
+
+pub fn config(name: &str, dir: &Path, start: Start) -> Config {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    Config {
+        name: name.to_owned(),
+        data_dir: dir.to_owned(),
+        http: any,
+        admin: any,
+        peer: any,
+        advertise_http: None,
+        advertise_peer: None,
+        start,
+        timings: Timings::default(),
+        cache_bytes: 8 << 20,
+        overlay_bytes: 16 << 20,
+        kv_history: None,
+        log_format: LogFormat::Text,
+        log_level: "info".to_owned(),
+    }
+}
+
+impl TestNode {
+    /// A node on an empty disk.
+    pub async fn start(name: &str, start: Start) -> TestNode {
+        TestNode::start_in(name, tempfile::tempdir().unwrap(), start).await
+    }
+
+    pub async fn start_in(name: &str, dir: TempDir, start: Start) -> TestNode {
+        // RUST_LOG=debug shows what happened; the first node of a process turns it on for all.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let config = config(name, dir.path(), start);
+        let listeners = Listeners::bind(&config).unwrap();
+        let (at, stop) = (listeners.addresses(), CancellationToken::new());
+        let running = tokio::spawn(node::run(config, listeners, stop.clone()));
+        TestNode { at, dir, stop, running }
+    }
+
+    /// A cluster of one that takes requests.
+    pub async fn single() -> TestNode {
+        let node = TestNode::start("n1", Start::Bootstrap).await;
+        node.until("it is ready", |status| status.ready).await;
+        node
+    }
+
+    pub fn admin(&self) -> Client {
+        Client::new(&[self.admin_url()], PATIENCE).unwrap()
+    }
+
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.at.admin)
+    }
+
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.at.http)
+    }
+
+    /// Waits until the node tells something of itself.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
+        let begun = Instant::now();
+        let mut last = None;
+        while begun.elapsed() < PATIENCE {
+            match self.admin().status().await {
+                Ok(status) if condition(&status) => return status,
+                other => last = Some(other),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not within {PATIENCE:?}: {what}; last: {last:#?}");
+    }
+
+    /// Ends it as SIGTERM does, and gives back its disk.
+    pub async fn end(self) -> TempDir {
+        self.stop.cancel();
+        self.running.await.expect("no panic").expect("ended well");
+        self.dir
+    }
+
+    /// The same node again, on the same disk.
+    pub async fn restart(self) -> TestNode {
+        let (dir, begun) = (self.end().await, Instant::now());
+        // Its last tasks let go of the files a moment later; a process would have ended.
+        while let Err(error) = Storage::open(dir.path(), Options::default()) {
+            assert!(begun.elapsed() < PATIENCE, "still held: {error}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        TestNode::start_in("n1", dir, Start::Wait).await
+    }
+
+    /// One request to the client port.
+    pub async fn http(&self, method: &str, target: &str, body: &[u8]) -> Answer {
+        exchange(self.at.http, method, target, &[], body).await
+    }
+
+    pub async fn get(&self, target: &str) -> Answer {
+        self.http("GET", target, b"").await
+    }
+
+    pub async fn put(&self, target: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.http("PUT", target, body.as_ref()).await
+    }
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub fn number(&self, name: &str) -> u64 {
+        self.header(name).unwrap_or_else(|| panic!("{name} in {self:?}")).parse().unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {} {text}", self.status))
+    }
+
+    /// Status, code and message of an error, which is always JSON.
+    pub fn error(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        let json = self.json();
+        let error = &json["error"];
+        let text = |name: &str| error[name].as_str().unwrap_or_else(|| panic!("{name} in {json}")).to_owned();
+        format!("{} {}: {}", self.status, text("code"), text("message"))
+    }
+}
+
+/// Sends one request on a connection of its own and reads the answer to its end.
+pub async fn exchange(
+    at: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = match headers.iter().any(|(name, _)| *name == "content-length") {
+        true => String::new(),
+        false => format!("content-length: {}\r\n", body.len()),
+    };
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{more}{length}\r\n");
+    send(at, &[head.as_bytes(), body].concat()).await
+}
+
+/// Sends bytes and reads the answer to its end.
+pub async fn send(at: SocketAddr, bytes: &[u8]) -> Answer {
+    let exchanged = tokio::time::timeout(PATIENCE, async {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await.unwrap();
+        read
+    });
+    let read = exchanged.await.expect("an answer in time");
+    let end = read.windows(4).position(|w| w == b"\r\n\r\n").expect("a whole header");
+    let head = String::from_utf8(read[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    Answer { status, head, body: read[end + 4..].to_vec() }
+}
