@@ -30,7 +30,7 @@
 //! * No answer, no digest and no later command depends on a row that [`removable`] names.
 //!
 //! Leases, transactions and watches fit in later: a lease is a number in every put's row (and a table of its own), a
-//! transaction is more than one change of a [`write::Writer`], a watch replays `kv.history`.
+//! transaction is more than one change of a `Writer` (`write.rs`), a watch replays `kv.history`.
 //!
 //! Not here: who proposes a compaction (the leader, from [`Query::Compactable`]); removing the rows (`storage`).
 

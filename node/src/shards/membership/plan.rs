@@ -118,7 +118,7 @@ pub(super) fn replaced(record: &Record) -> Option<NodeId> {
     if !record.settled || record.managed_by.is_some() {
         return None;
     }
-    let idle = |id: &&NodeId| !record.voters.contains(id) && !record.joining.contains(id);
+    let idle = |id: &&NodeId| !record.voters.contains(id);
     let gone = |id: &&NodeId| record.voters.iter().any(|by| replaces(record, *by, **id));
     record.members.keys().filter(idle).find(gone).copied()
 }

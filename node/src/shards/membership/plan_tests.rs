@@ -138,6 +138,10 @@ fn who_lost_its_disk_is_replaced_by_its_next_life() {
     assert_eq!(promoted(&record, &lag(&[(11, 0)]), false), Some(ids(&[2, 3, 11])));
     (record.voters, record.joining) = (ids(&[2, 3, 11]), ids(&[]));
     assert_eq!(replaced(&record), Some(NodeId(1)));
+    // Another life was lost before it had its vote.
+    let mut twice = self::record(&[2, 3, 11, 21], &[2, 3, 21], &[11]);
+    twice.settled = true;
+    assert_eq!(replaced(&twice), Some(NodeId(11)));
     record.managed_by = Some("operator".to_owned());
     assert_eq!(replaced(&record), None, "only its manager removes members");
 }
