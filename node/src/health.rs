@@ -1,7 +1,7 @@
 //! How a node is: what it tells the operator of itself, and whether it takes requests.
 //!
 //! Invariants:
-//! * An election does not make a node unready: only [`LEADERLESS_MAX`] without a leader does.
+//! * An election does not make a node unready: only `LEADERLESS_MAX` without a leader does.
 //! * Two answers of one process with the same revision tell the same role, leaders, terms, memberships and alarms.
 //!
 //! Not here: HTTP (`crate::admin`, `crate::doors`).

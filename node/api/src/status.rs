@@ -23,7 +23,7 @@ pub enum Role {
 /// `GET /admin/v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// `<process uuid>.<n>`: n rises when role, leader, term, membership, version or alarms change. See [`StatusQuery`].
+    /// `<process uuid>.<n>`: n rises when role, leader, term, membership, version or alarms change.
     pub revision: String,
     /// The node's name (`--name`).
     pub name: String,

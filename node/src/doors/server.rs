@@ -1,8 +1,8 @@
 //! The HTTP server under every door and the admin port: accepts, bounds, and ends connections.
 //!
 //! Invariants:
-//! * No more than [`CONNECTIONS_MAX`] connections are served at once: the next ones wait in the kernel's backlog.
-//! * A connection that sends no whole request header for [`HEADER_TIMEOUT`] is closed, idle ones too.
+//! * No more than `CONNECTIONS_MAX` connections are served at once: the next ones wait in the kernel's backlog.
+//! * A connection that sends no whole request header for `HEADER_TIMEOUT` is closed, idle ones too.
 //!
 //! Not here: what a request may cost once its header is read (`super::bounds`).
 
