@@ -136,6 +136,14 @@ pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) 
     ended
 }
 
+/// The client URL of a listener. One on every address is reached under the host that peers use.
+fn http_url(http: SocketAddr, peer_address: &str) -> String {
+    match peer_address.rsplit_once(':') {
+        Some((host, _)) if http.ip().is_unspecified() => format!("http://{host}:{}", http.port()),
+        _ => format!("http://{http}"),
+    }
+}
+
 async fn open_storage(config: &Config, metrics: &Metrics) -> Result<Arc<Storage>, NodeError> {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let options = storage::Options {
@@ -174,12 +182,9 @@ impl Part {
 impl Node {
     fn new(config: &Config, at: Addresses, storage: Arc<Storage>, metrics: Metrics) -> Node {
         let metrics = Arc::new(metrics);
-        let advertise = |given: &Option<String>, bound: String| given.clone().unwrap_or(bound);
-        let me = Advertised {
-            name: config.name.clone(),
-            address: advertise(&config.advertise_peer, at.peer.to_string()),
-            http_url: advertise(&config.advertise_http, format!("http://{}", at.http)),
-        };
+        let address = config.advertise_peer.clone().unwrap_or_else(|| at.peer.to_string());
+        let http_url = config.advertise_http.clone().unwrap_or_else(|| http_url(at.http, &address));
+        let me = Advertised { name: config.name.clone(), address, http_url };
         let Advertised { name, address, http_url } = me.clone();
         let seed = matches!(&config.start, Start::Peers(peers) if peers.marked);
         let peers =
@@ -435,5 +440,18 @@ impl Node {
             *record = read;
         }
         record.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_under_the_peers_host() {
+        let url = |http: &str, peer| http_url(http.parse().unwrap(), peer);
+        assert_eq!(url("127.0.0.1:80", "n1.example:7000"), "http://127.0.0.1:80");
+        assert_eq!(url("[::]:8080", "n1.example:7000"), "http://n1.example:8080");
+        assert_eq!(url("0.0.0.0:8080", "[fd00::1]:7000"), "http://[fd00::1]:8080");
     }
 }

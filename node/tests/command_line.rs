@@ -143,21 +143,26 @@ fn serve(dir: &std::path::Path, more: &[&str]) -> Command {
     command
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_served_node_says_where_it_listens_and_ends_when_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = serve(dir.path(), &["--bootstrap", "--log-format", "json"]);
+/// Starts a node that logs JSON, and waits until it says where it listens.
+async fn started(mut command: Command) -> (Process, serde_json::Value) {
     let mut process = Process(command.stderr(Stdio::piped()).spawn().unwrap());
     let lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
-    let http = tokio::task::spawn_blocking(move || {
+    let listening = tokio::task::spawn_blocking(move || {
         let mut lines = lines.map_while(Result::ok);
         let line = lines.by_ref().find(|line| line.contains("\"listening\"")).expect("the line `listening`");
         // The rest must be read, or the node waits for room in the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
-        json["http"].as_str().unwrap().to_owned()
+        serde_json::from_str(&line).unwrap()
     });
-    let url = format!("http://{}", http.await.unwrap());
+    (process, listening.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_served_node_says_where_it_listens_and_ends_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = serve(dir.path(), &["--bootstrap", "--log-format", "json"]);
+    let (mut process, listening) = started(command).await;
+    let url = format!("http://{}", listening["http"].as_str().unwrap());
     let begun = std::time::Instant::now();
     while run(&url, &["kv", "put", "a", "1"], b"").await.0 != 0 {
         assert!(begun.elapsed() < PATIENCE, "it never took a write");
@@ -206,4 +211,41 @@ async fn a_node_that_cannot_start_says_why() {
     let (status, _, words) = finish(serve(std::path::Path::new("/proc/nowhere"), &[]), Vec::new()).await;
     assert_eq!(status, 1);
     assert!(words.contains("/proc/nowhere"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_disk_leaves_the_admin_port_to_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    // Files may grow to some MiB, then writing to them fails: what a broken disk does, without breaking one.
+    let node = serve(dir.path(), &["--bootstrap", "--log-format", "json"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$0\" \"$@\""]).arg(node.get_program());
+    limited.args(node.get_args());
+    for (name, _) in node.get_envs() {
+        limited.env_remove(name);
+    }
+    let (mut process, listening) = started(limited).await;
+    let url = |port: &str| format!("http://{}", listening[port].as_str().unwrap());
+    let value = vec![7; 100_000];
+    let begun = std::time::Instant::now();
+    let admin = schedia_api::Client::new(&[url("admin")], PATIENCE).unwrap();
+    let status = loop {
+        run(&url("http"), &["kv", "put", "a", "-"], &value).await;
+        let status = admin.status().await.unwrap();
+        if status.alarms.iter().any(|alarm| alarm.code == "disk_failed") {
+            break status;
+        }
+        assert!(begun.elapsed() < 3 * PATIENCE, "the disk never failed: {status:?}");
+    };
+    assert!(!status.ready);
+    let reason = status.ready_reason.unwrap();
+    assert!(reason.contains(dir.path().to_str().unwrap()), "names the file: {reason}");
+    let at = listening["admin"].as_str().unwrap().parse().unwrap();
+    assert_eq!(common::exchange(at, "GET", "/livez", &[], b"").await.status, 200);
+    let unready = common::exchange(at, "GET", "/readyz", &[], b"").await;
+    assert_eq!(unready.error(), format!("503 storage_failed: {reason}"));
+    while run(&url("http"), &["kv", "get", "a"], b"").await.0 != 3 {
+        assert!(begun.elapsed() < 3 * PATIENCE, "the client port is still served");
+    }
+    assert!(process.0.try_wait().unwrap().is_none(), "the process stays");
 }

@@ -16,17 +16,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything takes that is not broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running node.
-pub struct TestNode {
-    pub at: Addresses,
-    pub dir: TempDir,
+pub(crate) struct TestNode {
+    pub(crate) at: Addresses,
+    pub(crate) dir: TempDir,
     stop: CancellationToken,
     running: JoinHandle<Result<(), node::NodeError>>,
 }
 
-pub fn config(name: &str, dir: &Path, start: Start) -> Config {
+pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     Config {
         name: name.to_owned(),
@@ -48,11 +48,11 @@ pub fn config(name: &str, dir: &Path, start: Start) -> Config {
 
 impl TestNode {
     /// A node on an empty disk.
-    pub async fn start(name: &str, start: Start) -> TestNode {
+    pub(crate) async fn start(name: &str, start: Start) -> TestNode {
         TestNode::start_in(name, tempfile::tempdir().unwrap(), start).await
     }
 
-    pub async fn start_in(name: &str, dir: TempDir, start: Start) -> TestNode {
+    pub(crate) async fn start_in(name: &str, dir: TempDir, start: Start) -> TestNode {
         // RUST_LOG=debug shows what happened; the first node of a process turns it on for all.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -64,26 +64,26 @@ impl TestNode {
     }
 
     /// A cluster of one that takes requests.
-    pub async fn single() -> TestNode {
+    pub(crate) async fn single() -> TestNode {
         let node = TestNode::start("n1", Start::Bootstrap).await;
         node.until("it is ready", |status| status.ready).await;
         node
     }
 
-    pub fn admin(&self) -> Client {
+    pub(crate) fn admin(&self) -> Client {
         Client::new(&[self.admin_url()], PATIENCE).unwrap()
     }
 
-    pub fn admin_url(&self) -> String {
+    pub(crate) fn admin_url(&self) -> String {
         format!("http://{}", self.at.admin)
     }
 
-    pub fn http_url(&self) -> String {
+    pub(crate) fn http_url(&self) -> String {
         format!("http://{}", self.at.http)
     }
 
     /// Waits until the node tells something of itself.
-    pub async fn until(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
         let begun = Instant::now();
         let mut last = None;
         while begun.elapsed() < PATIENCE {
@@ -97,14 +97,14 @@ impl TestNode {
     }
 
     /// Ends it as SIGTERM does, and gives back its disk.
-    pub async fn end(self) -> TempDir {
+    pub(crate) async fn end(self) -> TempDir {
         self.stop.cancel();
         self.running.await.expect("no panic").expect("ended well");
         self.dir
     }
 
     /// The same node again, on the same disk.
-    pub async fn restart(self) -> TestNode {
+    pub(crate) async fn restart(self) -> TestNode {
         let (dir, begun) = (self.end().await, Instant::now());
         // Its last tasks let go of the files a moment later; a process would have ended.
         while let Err(error) = Storage::open(dir.path(), Options::default()) {
@@ -115,46 +115,46 @@ impl TestNode {
     }
 
     /// One request to the client port.
-    pub async fn http(&self, method: &str, target: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn http(&self, method: &str, target: &str, body: &[u8]) -> Answer {
         exchange(self.at.http, method, target, &[], body).await
     }
 
-    pub async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> Answer {
         self.http("GET", target, b"").await
     }
 
-    pub async fn put(&self, target: &str, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) async fn put(&self, target: &str, body: impl AsRef<[u8]>) -> Answer {
         self.http("PUT", target, body.as_ref()).await
     }
 }
 
 /// An answer, whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 
-    pub fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         self.header(name).unwrap_or_else(|| panic!("{name} in {self:?}")).parse().unwrap()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {} {text}", self.status))
     }
 
     /// Status, code and message of an error, which is always JSON.
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         let json = self.json();
         let error = &json["error"];
@@ -164,7 +164,7 @@ impl Answer {
 }
 
 /// Sends one request on a connection of its own and reads the answer to its end.
-pub async fn exchange(
+pub(crate) async fn exchange(
     at: SocketAddr,
     method: &str,
     target: &str,
@@ -181,7 +181,7 @@ pub async fn exchange(
 }
 
 /// Sends bytes and reads the answer to its end.
-pub async fn send(at: SocketAddr, bytes: &[u8]) -> Answer {
+pub(crate) async fn send(at: SocketAddr, bytes: &[u8]) -> Answer {
     let exchanged = tokio::time::timeout(PATIENCE, async {
         let mut stream = TcpStream::connect(at).await.unwrap();
         stream.write_all(bytes).await.unwrap();
