@@ -97,15 +97,15 @@ impl Node {
     }
 }
 
-/// The tasks of the node before hold its files until they have ended.
+/// The tasks and threads of the node before hold its files until they have ended.
 async fn open(dir: &Path) -> Storage {
     let until = deadline();
     loop {
         match Storage::open(dir, Options::default()) {
             Ok(storage) => return storage,
-            Err(OpenError::Locked(_)) if Instant::now() < until => sleep(Duration::from_millis(10)).await,
-            Err(error) => panic!("{error}"),
+            Err(error) => assert!(Instant::now() < until, "{error}"),
         }
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -363,7 +363,8 @@ async fn a_node_far_behind_catches_up_by_a_snapshot_while_the_leader_serves() {
         number += 1;
         assert!(Instant::now() < until, "not caught up: {:?}", nodes[behind].shard().status());
     }
-    assert!(nodes[behind].shard().purged().unwrap_or(0) >= covered, "by a snapshot, not by the log");
+    let snapshot = || nodes[behind].shard().purged().unwrap_or(0) >= covered;
+    eventually("it has a snapshot in place of its log", snapshot).await;
     for number in [0, 199, 399] {
         let found =
             get(nodes[behind].shard(), &format!("k{number:03}"), Consistency::Linearizable).await.unwrap();
