@@ -92,3 +92,6 @@ fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
 
 /// The name under which our fields are held.
 pub const FIELD_MANAGER: &str = MANAGER;
+
+#[cfg(test)]
+mod tests;
