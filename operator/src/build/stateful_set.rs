@@ -60,8 +60,7 @@ pub(super) fn render(cluster: &Cluster, census: &Census, live: Option<&StatefulS
             Some((digest, spec)) => (spec.template.clone(), digest.clone()),
             None => (rendered.clone(), digest(&rendered)),
         };
-    // Kubernetes never lets them change.
-    let claims = live_spec.and_then(|spec| spec.volume_claim_templates.as_ref()).map(|live| slim(live));
+    let claims = claims(cluster, live_spec);
     let spec = StatefulSetSpec {
         replicas: i32::try_from(census.size).ok(),
         service_name: Some(cluster.names.headless()),
@@ -79,7 +78,7 @@ pub(super) fn render(cluster: &Cluster, census: &Census, live: Option<&StatefulS
             when_scaled: Some("Retain".to_owned()),
         }),
         template: PodTemplateSpec::default(),
-        volume_claim_templates: Some(claims.unwrap_or_else(|| vec![claim(cluster)])),
+        volume_claim_templates: Some(claims),
         ..StatefulSetSpec::default()
     };
     let mut metadata = metadata(cluster, cluster.names.cluster.clone());
@@ -91,9 +90,16 @@ pub(super) fn render(cluster: &Cluster, census: &Census, live: Option<&StatefulS
     StatefulSet { metadata, spec: Some(StatefulSetSpec { template, ..spec }), status: None }
 }
 
-/// A live claim template without what the API server added to it.
-fn slim(live: &[PersistentVolumeClaim]) -> Vec<PersistentVolumeClaim> {
-    live.iter().cloned().map(|claim| PersistentVolumeClaim { status: None, ..claim }).collect()
+/// Kubernetes never lets claim templates change: where the live ones are not what is asked for, they stay as they are.
+fn claims(cluster: &Cluster, live: Option<&StatefulSetSpec>) -> Vec<PersistentVolumeClaim> {
+    let wanted = vec![claim(cluster)];
+    let value = |claims: &Vec<_>| serde_json::to_value(claims).unwrap_or_default();
+    match live.and_then(|spec| spec.volume_claim_templates.as_ref()) {
+        Some(live) if !crate::diff::contains(&value(live), &value(&wanted)) => {
+            live.iter().cloned().map(|claim| PersistentVolumeClaim { status: None, ..claim }).collect()
+        }
+        _ => wanted,
+    }
 }
 
 fn claim(cluster: &Cluster) -> PersistentVolumeClaim {
