@@ -6,6 +6,7 @@ use schedia_operator::lease::Elector;
 use schedia_operator::members::Members;
 use schedia_operator::metrics::Metrics;
 use schedia_operator::{controller, server};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ struct Arguments {
     #[arg(long, env = "SCHEDIA_OPERATOR_ADMIN", value_name = "ADDR:PORT", default_value = "[::]:8081")]
     admin: SocketAddr,
     /// What to log: error, warn, info, debug, trace, or directives like info,schedia_operator=debug
-    #[arg(long, env = "SCHEDIA_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    #[arg(long, env = "SCHEDIA_LOG_LEVEL", value_name = "LEVEL", default_value = "info,kube_runtime=warn")]
     log_level: String,
     /// Log lines as JSON
     #[arg(long, env = "SCHEDIA_OPERATOR_LOG_JSON")]
@@ -52,6 +53,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&arguments.log_level))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     if arguments.log_json {
         logs.json().init()
