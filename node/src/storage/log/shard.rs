@@ -277,7 +277,7 @@ impl ShardLog {
     }
 
     /// The oldest entry among the newest `entries_max` whose bytes are at most `bytes_max` together, but at least
-    /// the last: what purging should leave. Looks no further back than memory does. `None` if there are no entries.
+    /// the last: what purging should leave. `None` if there are no entries.
     pub fn recent(&self, entries_max: u64, bytes_max: usize) -> Option<u64> {
         self.0.view().tail.recent(entries_max, bytes_max)
     }

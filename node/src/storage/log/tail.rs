@@ -1,11 +1,12 @@
 //! The newest entries of one shard's log, in memory: bounded in bytes, and never missing what is not yet flushed.
+//! Of the older ones, only how large they are.
 
 use super::Record;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Room an entry takes besides its bytes.
-const RECORD_BYTES: usize = 96;
+/// Room an entry takes besides its bytes: the record, two allocations, their reference counts.
+const RECORD_BYTES: usize = 160;
 
 impl Record {
     /// What the entry costs in memory.
@@ -14,12 +15,17 @@ impl Record {
     }
 }
 
-/// A run of entries without a hole. Its end is the end of the log.
+/// A run of entries without a hole, the older part on disk only. Its end is the end of the log.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
+    /// Sizes of the entries that left memory, oldest first: four bytes each, so that purging can count them.
+    older: VecDeque<u32>,
     records: VecDeque<Record>,
+    /// Of `records`.
     bytes: usize,
     bytes_max: usize,
+    /// Index after the last entry.
+    end: u64,
 }
 
 impl Tail {
@@ -27,48 +33,53 @@ impl Tail {
         Tail { bytes_max, ..Tail::default() }
     }
 
-    /// Index of the oldest entry held.
+    /// Index of the oldest entry in memory.
     pub(super) fn first(&self) -> Option<u64> {
         self.records.front().map(|record| record.index)
     }
 
-    pub(super) fn last(&self) -> Option<&Record> {
-        self.records.back()
-    }
-
     pub(super) fn push(&mut self, record: Record) {
         self.bytes += record.bytes();
+        self.end = record.index + 1;
         self.records.push_back(record);
     }
 
     /// Forgets the oldest entries above the bound, as far as they lie below `flushed_end`: the disk has those.
     pub(super) fn shrink(&mut self, flushed_end: u64) {
         while self.bytes > self.bytes_max && self.first().is_some_and(|first| first < flushed_end) {
-            self.pop_front();
+            if let Some(record) = self.records.pop_front() {
+                self.bytes -= record.bytes();
+                self.older.push_back(u32::try_from(record.bytes()).unwrap_or(u32::MAX));
+            }
         }
     }
 
     /// Removes the entries from `from` on.
     pub(super) fn truncate_from(&mut self, from: u64) {
-        while self.records.back().is_some_and(|record| record.index >= from) {
-            let record = self.records.pop_back();
-            self.bytes -= record.map_or(0, |record| record.bytes());
+        while self.end > from {
+            match self.records.pop_back() {
+                Some(record) => self.bytes -= record.bytes(),
+                None if self.older.pop_back().is_some() => {}
+                None => return,
+            }
+            self.end -= 1;
         }
     }
 
     /// Removes the entries up to `upto`.
     pub(super) fn purge(&mut self, upto: u64) {
-        while self.first().is_some_and(|first| first <= upto) {
-            self.pop_front();
+        let held = |tail: &Tail| (tail.older.len() + tail.records.len()) as u64;
+        while held(self) > 0 && self.end - held(self) <= upto {
+            if self.older.pop_front().is_none()
+                && let Some(record) = self.records.pop_front()
+            {
+                self.bytes -= record.bytes();
+            }
         }
     }
 
-    fn pop_front(&mut self) {
-        let record = self.records.pop_front();
-        self.bytes -= record.map_or(0, |record| record.bytes());
-    }
-
-    /// The entries of a range whose start is held, until `bytes` passes `bytes_max`; one at least if `found` is empty.
+    /// The entries of a range whose start is in memory, until `bytes` passes `bytes_max`; one at least if `found` is
+    /// empty.
     pub(super) fn read(
         &self,
         range: Range<u64>,
@@ -89,13 +100,16 @@ impl Tail {
 
     /// The oldest of the newest entries that are at most so many and so large together; at least the last.
     pub(super) fn recent(&self, entries_max: u64, bytes_max: usize) -> Option<u64> {
+        let in_memory = self.records.iter().rev().map(Record::bytes);
+        let sizes = in_memory.chain(self.older.iter().rev().map(|bytes| *bytes as usize));
         let mut bytes = 0;
-        let within = |record: &&Record| {
-            bytes += record.bytes();
+        let within = |size: &usize| {
+            bytes += size;
             bytes <= bytes_max
         };
+        let held = self.older.len() + self.records.len();
         let entries_max = usize::try_from(entries_max).unwrap_or(usize::MAX);
-        let oldest = self.records.iter().rev().take(entries_max).take_while(within).last();
-        oldest.or(self.last()).map(|record| record.index)
+        let count = sizes.take(entries_max).take_while(within).count().max(1);
+        (held > 0).then(|| self.end - count as u64)
     }
 }

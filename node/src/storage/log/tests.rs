@@ -110,6 +110,7 @@ proptest! {
             let last = entries.last().map(mark).or(purged.clone());
             prop_assert_eq!(shard.ends(), Ends { purged: purged.clone(), last: last.clone() });
             prop_assert_eq!(read_all(&shard), entries.clone());
+            prop_assert_eq!(shard.recent(u64::MAX, usize::MAX), entries.first().map(|oldest| oldest.index));
             if let Some(last) = last {
                 prop_assert!(!shard.flushed().covers(last.index + 1), "flushed beyond the end");
             }
@@ -161,12 +162,19 @@ async fn entries_beyond_the_memory_bound_are_read_from_disk() {
     for entry in &entries {
         append(&shard, vec![entry.clone()]).await.unwrap();
     }
-    assert!(shard.recent(u64::MAX, usize::MAX).unwrap() > 90, "memory holds the newest only");
     assert_eq!(shard.read(0..100, usize::MAX).unwrap(), entries);
     assert_eq!(shard.read(10..12, usize::MAX).unwrap(), entries[10..12]);
     assert_eq!(shard.read(10..100, 0).unwrap(), entries[10..11], "one at least");
-    assert_eq!(shard.recent(2, usize::MAX), Some(98));
+    assert_eq!(shard.recent(u64::MAX, usize::MAX), Some(0));
+    assert_eq!(shard.recent(50, usize::MAX), Some(50), "what is on disk only counts too");
+    assert_eq!(shard.recent(u64::MAX, 50 * entries[99].bytes()), Some(50));
     assert_eq!(shard.recent(u64::MAX, 1), Some(99), "the last at least");
+    shard.truncate_from(40).await.unwrap();
+    assert_eq!(shard.recent(10, usize::MAX), Some(30));
+    shard.purge(mark(&entries[35])).unwrap();
+    assert_eq!(shard.recent(10, usize::MAX), Some(36));
+    shard.purge(mark(&entries[39])).unwrap();
+    assert_eq!(shard.recent(10, usize::MAX), None);
 }
 
 #[tokio::test]
