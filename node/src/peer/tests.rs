@@ -1,3 +1,5 @@
+//! Two listeners and their frames: who is let in, what is refused, what a lost connection costs.
+
 use super::*;
 use crate::peer::listener::Service;
 use bytes::BytesMut;
