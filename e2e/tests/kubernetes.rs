@@ -3,6 +3,9 @@
 //!
 //! Run by `cargo verify` on a cluster of its own; by hand: `cargo test --test kubernetes`.
 
+// Helpers of tests are tests: their panic is the message.
+#![allow(clippy::unwrap_used)]
+
 #[path = "kubernetes/api.rs"]
 mod api;
 #[path = "kubernetes/faults.rs"]

@@ -2,6 +2,9 @@
 //!
 //! Run by `cargo verify` against the static program of the image; by hand: `cargo test --test processes`.
 
+// Helpers of tests are tests: their panic is the message.
+#![allow(clippy::unwrap_used)]
+
 #[path = "processes/bad_requests.rs"]
 mod bad_requests;
 #[path = "processes/command_line.rs"]

@@ -61,11 +61,28 @@ const fn step(name: &'static str, work: Work) -> Step {
 /// The cluster of `cargo verify`: one that a person has up (`schedia`, of `cargo demo`) is left alone.
 pub const CLUSTER_NAME: &str = "verify";
 
-const BEFORE: [Step; 8] = [
+const BEFORE: [Step; 9] = [
     step("format", Work::Cargo(&["fmt", "--all", "--check"])),
     step(
         "lint",
         Work::Cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ),
+    // Tests that a plain `cargo test` leaves out are left out of `--all-targets` as well.
+    step(
+        "lint e2e",
+        Work::Cargo(&[
+            "clippy",
+            "--locked",
+            "--test",
+            "processes",
+            "--test",
+            "kubernetes",
+            "--test",
+            "local_kubernetes",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     ),
     step("docs", Work::Cargo(&["doc", "--locked", "--workspace", "--no-deps"])),
     step("dependencies", Work::Dependencies),

@@ -10,7 +10,7 @@ use schedia_crds::RaftCluster;
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::namespace::{
     Namespace, OPERATOR_NAMESPACE, PATIENCE, alone_with_temp_namespace, condition, is_ready, pod_names,
-    with_temp_namespace,
+    scale_operator, with_temp_namespace,
 };
 use schedia_e2e::wait::eventually;
 use serde_json::json;
