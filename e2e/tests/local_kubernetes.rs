@@ -3,6 +3,9 @@
 //! Needs root and the programs of Kubernetes (built at the first run, ten minutes). Not part of a plain `cargo test`:
 //! `cargo test --package schedia-e2e --test local_kubernetes`, or `cargo verify`.
 
+// Helpers of tests are tests: their panic is the message.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
