@@ -94,7 +94,7 @@ impl Fixture {
 
     async fn down(&self) {
         self.cluster.down().await.unwrap_or_else(|e| panic!("{}", e.chain()));
-        assert_eq!(self.cluster.leftovers().unwrap(), [String::new(); 0]);
+        assert_eq!(self.cluster.leftovers().unwrap(), [""; 0]);
     }
 
     async fn kubectl(&self, args: &[&str]) -> String {
