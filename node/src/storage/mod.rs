@@ -66,10 +66,11 @@ pub use space::Space;
 pub use state::{Checkpoint, State, Sweep};
 
 use schedia_apps::ShardId;
+use state::Home;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const LOCK: &str = "lock";
 const LOG: &str = "log.redb";
@@ -83,8 +84,8 @@ pub struct Storage {
     log: Log,
     meter: space::Meter,
     failure: Failure,
-    /// Last: unlocked when everything else is closed.
-    _lock: File,
+    /// Shared with the states: unlocked when every file is closed.
+    lock: Arc<File>,
 }
 
 /// Why a data directory was not opened.
@@ -131,7 +132,7 @@ impl Storage {
         let log = Log::open(&log, &options, failure.clone()).map_err(OpenError::at(log))?;
         sync_dir(dir).map_err(OpenError::at(dir))?;
         let (dir, identity) = (dir.to_owned(), Mutex::new(identity));
-        Ok(Storage { dir, options, identity, log, meter, failure, _lock: lock })
+        Ok(Storage { dir, options, identity, log, meter, failure, lock: Arc::new(lock) })
     }
 
     /// Who lives here.
@@ -162,8 +163,8 @@ impl Storage {
         fs::create_dir_all(&dir).map_err(OpenError::at(&dir))?;
         sync_dir(&self.dir.join(SHARDS)).map_err(OpenError::at(&dir))?;
         let (options, failure) = (self.options.clone(), self.failure.clone());
-        State::open(&dir, shard, options, failure, flushed, sweep)
-            .map_err(OpenError::at(dir.join(state::FILE)))
+        let (file, lock) = (dir.join(state::FILE), Some(self.lock.clone()));
+        State::open(Home { shard, dir, lock }, options, failure, flushed, sweep).map_err(OpenError::at(file))
     }
 
     /// The latch that stops everything.

@@ -25,8 +25,9 @@ use bytes::Bytes;
 use schedia_apps::tables::Tables;
 use schedia_apps::{Epoch, Level, ShardId, Stop};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -60,6 +61,15 @@ pub struct State {
     flusher: Arc<Flusher>,
 }
 
+/// Where a state lives.
+pub(super) struct Home {
+    pub(super) shard: ShardId,
+    /// A directory of its own.
+    pub(super) dir: PathBuf,
+    /// The lock of the data directory: held until the last file in it is closed.
+    pub(super) lock: Option<Arc<File>>,
+}
+
 /// What the flusher and the state share.
 pub(super) struct Shared {
     pub(super) shard: ShardId,
@@ -77,6 +87,8 @@ pub(super) struct Shared {
     writing: Mutex<()>,
     /// Names the files of snapshots being received.
     received: AtomicU64,
+    /// After everything that has a file open.
+    _lock: Option<Arc<File>>,
 }
 
 /// The state at one moment.
@@ -128,23 +140,21 @@ impl Layers {
 impl State {
     /// Opens the state in a directory of its own and starts its flusher. Snapshots that were being received are gone.
     pub(super) fn open(
-        dir: &Path,
-        shard: ShardId,
+        home: Home,
         options: Options,
         failure: Failure,
         flushed: Flushed,
         sweep: Option<Sweep>,
     ) -> io::Result<State> {
-        super::snapshot::remove_leftovers(dir)?;
-        let base = base::open(&dir.join(FILE), shard, options.state_cache_bytes())?;
-        super::sync_dir(dir)?;
-        State::start(dir, shard, base, options, failure, flushed, sweep)
+        super::snapshot::remove_leftovers(&home.dir)?;
+        let base = base::open(&home.dir.join(FILE), home.shard, options.state_cache_bytes())?;
+        super::sync_dir(&home.dir)?;
+        State::start(home, base, options, failure, flushed, sweep)
     }
 
     /// A state above an open file.
     pub(super) fn start(
-        dir: &Path,
-        shard: ShardId,
+        home: Home,
         base: Base,
         options: Options,
         failure: Failure,
@@ -153,10 +163,11 @@ impl State {
     ) -> io::Result<State> {
         let (active, applied) = (Overlay::default(), base.checkpoint.clone());
         let layers = Layers { active, frozen: None, base: Arc::new(base), applied, torn: false };
+        let Home { shard, dir, lock } = home;
         let shared = Arc::new(Shared {
             shard,
-            dir: dir.to_owned(),
             file: dir.join(FILE),
+            dir,
             options,
             failure,
             flushed,
@@ -165,6 +176,7 @@ impl State {
             bytes: AtomicUsize::new(0),
             writing: Mutex::default(),
             received: AtomicU64::new(0),
+            _lock: lock,
         });
         let flusher = Arc::new(Flusher::start(shared.clone())?);
         Ok(State { shared, flusher })

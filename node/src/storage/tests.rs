@@ -21,6 +21,10 @@ pub(super) struct Fixture {
     pub(super) dir: tempfile::TempDir,
 }
 
+fn home(dir: &Path, shard: ShardId) -> Home {
+    Home { shard, dir: dir.to_owned(), lock: None }
+}
+
 impl Fixture {
     pub(super) fn new() -> Fixture {
         Fixture::with(Options::default(), Flushed::all(), None)
@@ -28,7 +32,7 @@ impl Fixture {
 
     fn with(options: Options, flushed: Flushed, sweep: Option<Sweep>) -> Fixture {
         let (dir, failure) = (tempfile::tempdir().unwrap(), Failure::new());
-        let state = State::open(dir.path(), SHARD, options, failure.clone(), flushed, sweep).unwrap();
+        let state = State::open(home(dir.path(), SHARD), options, failure.clone(), flushed, sweep).unwrap();
         Fixture { state, failure, dir }
     }
 
@@ -38,7 +42,7 @@ impl Fixture {
         drop(state);
         let failure = Failure::new();
         let state =
-            State::open(dir.path(), SHARD, Options::default(), failure.clone(), flushed, None).unwrap();
+            State::open(home(dir.path(), SHARD), Options::default(), failure.clone(), flushed, None).unwrap();
         Fixture { state, failure, dir }
     }
 }
@@ -292,7 +296,7 @@ pub(super) fn flip_a_bit(fixture: Fixture) -> Fixture {
     fs::write(&file, bytes).unwrap();
     let failure = Failure::new();
     let (options, flushed) = (Options::default(), Flushed::all());
-    let state = State::open(dir.path(), SHARD, options, failure.clone(), flushed, None).unwrap();
+    let state = State::open(home(dir.path(), SHARD), options, failure.clone(), flushed, None).unwrap();
     Fixture { state, failure, dir }
 }
 
@@ -331,7 +335,7 @@ fn on(disk: &Disk, failure: &Failure) -> State {
     let db = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
     let base = base::prepare(db, SHARD).unwrap();
     let (options, flushed) = (Options::default(), Flushed::all());
-    State::start(Path::new("shard"), SHARD, base, options, failure.clone(), flushed, None).unwrap()
+    State::start(home(Path::new("shard"), SHARD), base, options, failure.clone(), flushed, None).unwrap()
 }
 
 #[tokio::test]
@@ -384,8 +388,9 @@ async fn a_checkpoint_is_whole_whatever_of_the_unsynced_writes_is_lost() {
 fn a_state_of_another_shard_is_refused() {
     let Fixture { state, failure, dir } = Fixture::new();
     drop(state);
-    let error =
-        State::open(dir.path(), ShardId(4), Options::default(), failure, Flushed::all(), None).err().unwrap();
+    let error = State::open(home(dir.path(), ShardId(4)), Options::default(), failure, Flushed::all(), None)
+        .err()
+        .unwrap();
     assert_eq!(error.to_string(), "the state file belongs to another shard than 4");
 }
 
@@ -441,7 +446,7 @@ fn an_empty_directory_draws_its_store_id_once_and_is_a_members_for_good() {
 }
 
 #[test]
-fn a_directory_in_use_is_refused() {
+fn a_directory_is_refused_until_its_last_file_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let _storage = Storage::open(dir.path(), Options::default()).unwrap();
     let error = Storage::open(dir.path(), Options::default()).err().unwrap();

@@ -15,17 +15,18 @@ const ZSTD_LEVEL: i32 = 1;
 /// A checkpoint held open. A cheap clone.
 #[derive(Clone)]
 pub struct Snapshot {
-    shared: Arc<Shared>,
     base: Arc<Base>,
+    /// Last: it may hold the directory's lock.
+    shared: Arc<Shared>,
 }
 
 /// The stream of one snapshot: each item is one chunk, at most about 1 MiB unless one row is larger.
 pub struct Chunks {
-    snapshot: Snapshot,
     stage: Stage,
     tables: VecDeque<Rows>,
     rows: u64,
     digest: u32,
+    snapshot: Snapshot,
 }
 
 /// What is left of one table.
