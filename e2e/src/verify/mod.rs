@@ -80,11 +80,15 @@ impl Run {
         }
         let log = self.dir.join(format!("{}.log", step.name.replace(' ', "-")));
         let started = Instant::now();
-        let outcome = self.work(step, &log).await?;
-        let counts = match step.work {
-            Work::Cargo(["test", ..]) => count_tests(&std::fs::read_to_string(&log).unwrap_or_default()),
-            _ => Counts::default(),
-        };
+        let mut outcome = self.work(step, &log).await?;
+        let mut counts = Counts::default();
+        if let Work::Cargo(["test", ..]) = step.work {
+            counts = count_tests(&std::fs::read_to_string(&log).unwrap_or_default());
+            // Cargo is content when it finds no test at all.
+            if outcome == Outcome::Passed && counts.passed == 0 {
+                outcome = Outcome::Failed;
+            }
+        }
         if outcome == Outcome::Failed {
             println!("{}\n  whole log: {}", exec::tail(&log, 60), log.display());
             self.stopped |= !self.options.keep_going || self.interrupted;

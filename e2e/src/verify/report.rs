@@ -85,8 +85,8 @@ pub fn count_tests(log: &str) -> Counts {
 
 /// The table at the end.
 pub fn table(rows: &[Row]) -> String {
-    let mut text = format!("| {:<14} | {:<6} | {:>7} | {:>6} |\n", "step", "result", "time", "tests");
-    text.push_str("|----------------|--------|---------|--------|\n");
+    let mut text = format!("| {:<14} | {:<11} | {:>7} | {:>6} |\n", "step", "result", "time", "tests");
+    text.push_str("|----------------|-------------|---------|--------|\n");
     let mut total =
         Row { name: "total", outcome: Outcome::Passed, took: Duration::ZERO, tests: Counts::default() };
     for row in rows {
@@ -110,7 +110,7 @@ fn line(text: &mut String, row: &Row, result: &str) {
         Counts { passed, failed: 0 } => passed.to_string(),
         Counts { passed, failed } => format!("{failed} of {}", passed + failed),
     };
-    let _ = writeln!(text, "| {:<14} | {result:<6} | {:>7} | {tests:>6} |", row.name, time(row.took));
+    let _ = writeln!(text, "| {:<14} | {result:<11} | {:>7} | {tests:>6} |", row.name, time(row.took));
 }
 
 /// `59.3 s` or `12 m 04`.
@@ -162,11 +162,11 @@ mod tests {
     fn the_table_says_why_a_step_was_not_run() {
         let rows = [row("test", Outcome::Passed), row("kubernetes", Outcome::NotRun("not root".into()))];
         let expected = "\
-| step           | result |    time |  tests |
-|----------------|--------|---------|--------|
-| test           | ok     |  1 m 01 |      3 |
-| kubernetes     | NOT RUN |  1 m 01 |      3 |
-| total          |        |  2 m 03 |      6 |
+| step           | result      |    time |  tests |
+|----------------|-------------|---------|--------|
+| test           | ok          |  1 m 01 |      3 |
+| kubernetes     | NOT RUN     |  1 m 01 |      3 |
+| total          |             |  2 m 03 |      6 |
 kubernetes NOT RUN: not root
 ";
         assert_eq!(table(&rows), expected);
