@@ -303,7 +303,12 @@ impl Group {
                 }
                 told = now;
                 let Some(group) = group.upgrade() else { return };
-                sender.send_replace(group.status());
+                let (before, now) = (sender.borrow().leader, group.status());
+                if before != now.leader {
+                    let leader = now.leader.map(|id| id.0);
+                    tracing::info!(shard = %now.shard, leader, term = now.term, "the leader has changed");
+                }
+                sender.send_replace(now);
                 if !goes_on {
                     return;
                 }
