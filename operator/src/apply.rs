@@ -1,7 +1,6 @@
 //! Makes the API server's objects what was built, by server-side apply with one field manager, and only where something differs.
 
-use crate::build::{Applied, Built, FIELD_MANAGER, Objects};
-use crate::diff::contains;
+use crate::build::{Applied, Built, FIELD_MANAGER, Objects, is_as_built};
 use crate::names::LABEL_ROLE;
 use crate::observed::{Live, Observed};
 use crate::plan::Plan;
@@ -56,7 +55,7 @@ where
         + Debug,
 {
     let live = match live {
-        Some(live) if contains(&value(&live), &value(&built)) => return Ok(live),
+        Some(live) if is_as_built(Some(&live), &built) => return Ok(live),
         live => live,
     };
     let mut built = built;
@@ -80,10 +79,6 @@ where
     Api::<K>::namespaced(client.clone(), namespace)
         .patch(&built.name_any(), &params, &Patch::Apply(built))
         .await
-}
-
-fn value<K: Serialize>(object: &K) -> serde_json::Value {
-    serde_json::to_value(object).expect("Kubernetes objects have text keys and finite numbers")
 }
 
 /// Labels pods with the roles a majority has confirmed.

@@ -200,7 +200,7 @@ impl Operator {
         };
         let census = Census::of(&cluster, &observed);
         let built = build(&cluster, &census, &observed.live);
-        let plan = plan(&cluster, &observed, &census, &fresh_id());
+        let plan = plan(&cluster, &observed, &census, &built, &fresh_id());
         self.metrics.cluster(&cluster, &observed, &census, &plan.quorum);
         let applied = Box::pin(apply(&self.client, &cluster, &observed, &plan, built)).await?;
 

@@ -46,6 +46,10 @@ impl Events {
         if before.is_some_and(|before| before.reason == now.reason) {
             return;
         }
+        // Steps on the way have events of their own.
+        if ["AddingLearner", "CatchingUp", "ChangingMembership"].contains(&now.reason.as_str()) {
+            return;
+        }
         let grave = ["Degraded", "QuorumLost", "NodesUnreachable", "Blocked", "Invalid"]
             .contains(&now.reason.as_str());
         let type_ = if grave { EventType::Warning } else { EventType::Normal };

@@ -14,6 +14,7 @@ pub use digest::digest;
 pub use stateful_set::{Difference, differences};
 
 use crate::census::Census;
+use crate::diff::contains;
 use crate::names::{ANNOTATION_CONFIG, MANAGER};
 use crate::observed::Live;
 use crate::validate::Cluster;
@@ -21,6 +22,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -56,6 +58,34 @@ impl<State> Objects<State> {
     ) -> Self {
         Objects { stateful_set, headless, client, budget, state: PhantomData }
     }
+}
+
+impl Objects<Built> {
+    /// The objects that are not as they should be, by kind and name.
+    pub fn differing(&self, live: &Live) -> Vec<String> {
+        let Objects { stateful_set, headless, client, budget, state: _ } = self;
+        let all = [
+            differs(live.headless.as_ref(), Some(headless)),
+            differs(live.client.as_ref(), Some(client)),
+            differs(live.budget.as_ref(), budget.as_ref()),
+            differs(live.stateful_set.as_ref(), Some(stateful_set)),
+        ];
+        all.into_iter().flatten().collect()
+    }
+}
+
+fn differs<K: Resource<DynamicType = ()> + Serialize>(live: Option<&K>, built: Option<&K>) -> Option<String> {
+    let built = built?;
+    (!is_as_built(live, built))
+        .then(|| format!("{} {}", K::kind(&()), built.meta().name.as_deref().unwrap_or_default()))
+}
+
+/// Whether a live object already is what was built.
+pub fn is_as_built<K: Serialize>(live: Option<&K>, built: &K) -> bool {
+    let value = |object: &K| {
+        serde_json::to_value(object).expect("Kubernetes objects have text keys and finite numbers")
+    };
+    live.is_some_and(|live| contains(&value(live), &value(built)))
 }
 
 /// Renders everything.

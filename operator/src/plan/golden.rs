@@ -11,10 +11,11 @@ fn tell(text: &str) -> String {
     let scene: Scene = serde_yaml::from_str(text).unwrap();
     let (cluster, observed) = scene.stage();
     let census = Census::of(&cluster, &observed);
-    let plan = plan(&cluster, &observed, &census, &id("fresh"));
-    let set = build(&cluster, &census, &observed.live).stateful_set.spec.unwrap();
+    let built = build(&cluster, &census, &observed.live);
+    let plan = plan(&cluster, &observed, &census, &built, &id("fresh"));
+    let set = built.stateful_set.spec.unwrap();
     let mut told = String::new();
-    let Plan { reason, message, blocked, step, apply, quorum, unsupported, roles } = &plan;
+    let Plan { reason, message, blocked, step, apply, objects: _, quorum, unsupported, roles } = &plan;
     writeln!(told, "{}: {message}", reason.as_str()).unwrap();
     writeln!(told, "quorum: {quorum:?}").unwrap();
     if let Some(kind) = blocked {

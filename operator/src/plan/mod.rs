@@ -22,7 +22,7 @@ mod step;
 
 pub use step::Step;
 
-use crate::build::{Difference, differences};
+use crate::build::{Built, Difference, Objects, differences};
 use crate::census::Census;
 use crate::observed::Observed;
 use crate::validate::Cluster;
@@ -69,6 +69,8 @@ pub struct Plan {
     pub step: Option<Step>,
     /// Whether the objects of the cluster may be written.
     pub apply: bool,
+    /// Those that are not as they should be: `Service demo`.
+    pub objects: Vec<String>,
     /// Whether a majority is there: proven by a linearizable read.
     pub quorum: Quorum,
     /// What of the spec is not in force, because this release cannot bring it about.
@@ -123,7 +125,13 @@ impl Decision {
 }
 
 /// Decides. `fresh` is used only if no cluster id is latched or reported.
-pub fn plan(cluster: &Cluster, observed: &Observed, census: &Census, fresh: &ClusterId) -> Plan {
+pub fn plan(
+    cluster: &Cluster,
+    observed: &Observed,
+    census: &Census,
+    built: &Objects<Built>,
+    fresh: &ClusterId,
+) -> Plan {
     let decision = conflict::decide(cluster, observed, census)
         .or_else(|| bootstrap::decide(cluster, observed, census, fresh))
         .or_else(|| quorum::decide(cluster, observed, census))
@@ -135,6 +143,7 @@ pub fn plan(cluster: &Cluster, observed: &Observed, census: &Census, fresh: &Clu
         reason,
         message,
         apply: blocked.is_none() && !paused,
+        objects: if blocked.is_none() { built.differing(&observed.live) } else { Vec::new() },
         step,
         blocked,
         quorum: quorum::assess(cluster, observed, census),
@@ -151,8 +160,10 @@ impl Plan {
 
     /// What happens next, in words.
     pub fn next_action(&self) -> String {
-        match &self.step {
-            Some(step) => step.to_string(),
+        let apply = (!self.objects.is_empty()).then(|| format!("apply {}", self.objects.join(", ")));
+        let step = self.step.as_ref().map(ToString::to_string);
+        match [apply, step].into_iter().flatten().reduce(|apply, step| format!("{apply}; {step}")) {
+            Some(actions) => actions,
             None if self.reason == Reason::Ready => "none".to_owned(),
             None => format!("wait: {}", self.message),
         }

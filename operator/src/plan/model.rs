@@ -140,8 +140,9 @@ impl World {
         let View { cluster, observed, .. } = view;
         let census = Census::of(cluster, observed);
         self.fresh += 1;
-        let plan = plan(cluster, observed, &census, &id(&format!("c{}", self.fresh)));
-        let overtaken = plan.apply && !self.apply(view, build(cluster, &census, &observed.live).stateful_set);
+        let built = build(cluster, &census, &observed.live);
+        let plan = plan(cluster, observed, &census, &built, &id(&format!("c{}", self.fresh)));
+        let overtaken = plan.apply && !self.apply(view, built.stateful_set);
         if overtaken || cut == Cut::AfterApply {
             return plan;
         }
@@ -380,7 +381,9 @@ fn calm(world: &mut World) -> usize {
 
 fn plan_of(world: &World) -> Plan {
     let View { cluster, observed, .. } = world.view();
-    plan(&cluster, &observed, &Census::of(&cluster, &observed), &id("unused"))
+    let census = Census::of(&cluster, &observed);
+    let built = build(&cluster, &census, &observed.live);
+    plan(&cluster, &observed, &census, &built, &id("unused"))
 }
 
 fn assert_stable(world: &mut World) {

@@ -26,7 +26,15 @@ pub(super) fn decide(cluster: &Cluster, observed: &Observed, census: &Census) ->
     if voters != census.target as usize {
         message = format!("{voters} voters instead of {}; {message}", census.target);
     }
-    Decision::wait(Reason::Degraded, format!("{message}; can lose {margin} more"))
+    let reason = if arriving(cluster) { Reason::Bootstrapping } else { Reason::Degraded };
+    Decision::wait(reason, format!("{message}; can lose {margin} more"))
+}
+
+/// Whether the cluster is on its way to Ready for the first time: its members' readiness follows their votes by a moment.
+fn arriving(cluster: &Cluster) -> bool {
+    let on_the_way = ["Bootstrapping", "AddingLearner", "CatchingUp", "ChangingMembership"];
+    let ready = cluster.status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    ready.is_some_and(|ready| on_the_way.contains(&ready.reason.as_str()))
 }
 
 /// What is wrong with the member of an ordinal.

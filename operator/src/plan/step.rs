@@ -57,7 +57,8 @@ impl Step {
     /// As a word for programs: the reason of events, a label of metrics.
     pub fn kind(&self) -> &'static str {
         match self {
-            Step::Latch(_) => "Latch",
+            Step::Latch(Latched { initialized: false, .. }) => "LatchIntent",
+            Step::Latch(_) => "LatchInitialized",
             Step::Recreate { .. } => "RecreatePod",
             Step::Initialize { .. } => "Initialize",
             Step::Assign { .. } => "AssignNodeId",

@@ -24,8 +24,8 @@ impl Seen {
     fn status_after(&self, failure: Option<&str>) -> RaftClusterStatus {
         let Seen { cluster, observed } = self;
         let census = Census::of(cluster, observed);
-        let plan = plan(cluster, observed, &census, &id("fresh"));
         let built = build(cluster, &census, &observed.live);
+        let plan = plan(cluster, observed, &census, &built, &id("fresh"));
         let set = observed.live.stateful_set.clone().unwrap_or(built.stateful_set);
         let applied = Objects::<Applied>::new(set, built.headless, built.client, built.budget);
         let outcome = Outcome { latched: census.latched(), failure: failure.map(str::to_owned) };
@@ -104,6 +104,16 @@ fn a_member_that_is_down_costs_readiness_but_not_the_quorum() {
     assert_eq!(told(&status, "Degraded"), ("True", "Degraded"));
     assert_eq!((status.voters, status.ready.as_deref()), (3, Some("2/3")));
     assert_eq!(status.members[2].message.as_deref(), Some("does not answer"));
+}
+
+#[test]
+fn members_that_are_not_ready_yet_belong_to_the_bootstrap_until_the_first_ready() {
+    let mut seen = stage("pods: {0: blank, 1: blank, 2: blank}");
+    let bootstrapping = seen.status();
+    seen = stage(&HEALTHY.replace("2: voter 7", "2: voter 7 unready"));
+    assert_eq!(told(&seen.status(), "Ready"), ("False", "Degraded"));
+    seen.cluster.status = bootstrapping;
+    assert_eq!(told(&seen.status(), "Ready"), ("False", "Bootstrapping"));
 }
 
 #[test]
