@@ -2,11 +2,11 @@
 //!
 //! The first of these that has something to say decides:
 //!
-//! 1. [`conflict`]: contradicting latches, foreign objects, nodes of two clusters. Nothing is touched.
-//! 2. [`bootstrap`]: no node has confirmed a cluster yet.
-//! 3. [`quorum`]: fewer than a majority answer. Nothing is touched but members' own pods.
-//! 4. [`grow`]: finish an open membership change, then bring the members that are still missing.
-//! 5. [`steady`]: everything as it should be, or what is not.
+//! 1. `conflict`: contradicting latches, foreign objects, nodes of two clusters. Nothing is touched.
+//! 2. `bootstrap`: no node has confirmed a cluster yet.
+//! 3. `quorum`: fewer than a majority answer. Nothing is touched but members' own pods.
+//! 4. `grow`: finish an open membership change, then bring the members that are still missing.
+//! 5. `steady`: everything as it should be, or what is not.
 //!
 //! Invariants:
 //! * A plan holds at most one step, and a step is at most one mutation of the cluster.
