@@ -1,4 +1,4 @@
-//! Computes the status from what this very pass has seen. Pure; [`write`] puts it to the API server, only if it differs.
+//! Computes the status from what this very pass has seen. Pure; [`write()`] puts it to the API server, only if it differs.
 //!
 //! Invariants:
 //! * A condition keeps its time until its status flips.
