@@ -116,8 +116,8 @@ fn progress(raft: &RaftCluster) -> String {
     let reason =
         condition(raft, "Ready").map_or("not seen by the operator yet", |ready| ready.reason.as_str());
     match raft.status.as_ref().and_then(|status| status.next_action.as_deref()) {
-        Some(next) => format!("{reason}: {next}"),
-        None => reason.to_owned(),
+        Some(next) if next != "none" => format!("{reason}: {next}"),
+        _ => reason.to_owned(),
     }
 }
 
@@ -156,7 +156,7 @@ The client Service is at http://{address} until the cluster goes down. Go on wit
   export KUBECONFIG={kubeconfig}
   curl http://{address}/v1/kv/greeting
   curl -X PUT --data 'anything' http://{address}/v1/kv/my/key
-  cargo run --bin schedia -- status --endpoints http://{address}
+  {schedia} status --endpoints http://{address}
   cargo cluster kubectl get raft -w          # in another terminal, then:
   cargo cluster kubectl delete pod {name}-0
   cargo cluster kubectl scale raft {name} --replicas=4   # refused, and says why
@@ -166,6 +166,7 @@ Stop everything with:
         up = up.as_secs_f64(),
         ready = ready.as_secs_f64(),
         kubeconfig = kubeconfig.display(),
+        schedia = crate::paths::static_schedia().display(),
     );
     Ok(())
 }
