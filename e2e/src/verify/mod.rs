@@ -91,7 +91,7 @@ impl Run {
         }
         if outcome == Outcome::Failed {
             println!("{}\n  whole log: {}", exec::tail(&log, 60), log.display());
-            self.stopped |= !self.options.keep_going || self.interrupted;
+            self.stopped |= !self.options.keep_going;
         }
         self.note(step.name, outcome, started.elapsed(), counts);
         Ok(())
@@ -124,8 +124,15 @@ impl Run {
     }
 
     fn judge(&mut self, end: End) -> Outcome {
-        self.interrupted |= end == End::Interrupted;
-        if end == End::Done { Outcome::Passed } else { Outcome::Failed }
+        match end {
+            End::Done => Outcome::Passed,
+            End::Failed => Outcome::Failed,
+            End::Interrupted => {
+                self.interrupted = true;
+                self.stopped = true;
+                Outcome::NotRun("stopped by a person".into())
+            }
+        }
     }
 
     async fn advisories(&mut self, name: &str, log: &Path) -> std::io::Result<Outcome> {
@@ -184,7 +191,7 @@ fn leftovers() -> Vec<String> {
 
 /// A step after the first failure.
 fn skipped() -> Outcome {
-    Outcome::NotRun("an earlier step failed".into())
+    Outcome::NotRun("an earlier step failed or was stopped".into())
 }
 
 /// A check that passes if it found nothing.

@@ -96,10 +96,18 @@ pub fn table(rows: &[Row]) -> String {
         total.tests.failed += row.tests.failed;
     }
     line(&mut text, &total, "");
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for row in rows {
         if let Outcome::NotRun(reason) | Outcome::NotChecked(reason) = &row.outcome {
-            let _ = writeln!(text, "{} {}: {reason}", row.name, row.outcome);
+            let said = format!("{}: {reason}", row.outcome);
+            match reasons.iter_mut().find(|(known, _)| *known == said) {
+                Some((_, names)) => names.push(row.name),
+                None => reasons.push((said, vec![row.name])),
+            }
         }
+    }
+    for (said, names) in reasons {
+        let _ = writeln!(text, "{said} ({})", names.join(", "));
     }
     text
 }
@@ -160,14 +168,16 @@ mod tests {
 
     #[test]
     fn the_table_says_why_a_step_was_not_run() {
-        let rows = [row("test", Outcome::Passed), row("kubernetes", Outcome::NotRun("not root".into()))];
+        let not_run = || Outcome::NotRun("not root".into());
+        let rows = [row("test", Outcome::Passed), row("kubernetes", not_run()), row("leftovers", not_run())];
         let expected = "\
 | step           | result      |    time |  tests |
 |----------------|-------------|---------|--------|
 | test           | ok          |  1 m 01 |      3 |
 | kubernetes     | NOT RUN     |  1 m 01 |      3 |
-| total          |             |  2 m 03 |      6 |
-kubernetes NOT RUN: not root
+| leftovers      | NOT RUN     |  1 m 01 |      3 |
+| total          |             |  3 m 04 |      9 |
+NOT RUN: not root (kubernetes, leftovers)
 ";
         assert_eq!(table(&rows), expected);
     }
