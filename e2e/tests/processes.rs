@@ -13,15 +13,22 @@ mod command_line;
 mod faults;
 #[path = "processes/identity.rs"]
 mod identity;
+#[path = "processes/load.rs"]
+mod load;
 
 use std::time::Duration;
 
 /// For what takes seconds on a free machine: its cores may be shared.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `E2E_FULL` (set by `cargo verify --full`) makes fault runs this much longer.
+/// Whether this is the long run: `E2E_FULL`, set by `cargo verify --full`.
+fn full() -> bool {
+    std::env::var_os("E2E_FULL").is_some()
+}
+
+/// A fault run is ten times as long in the full run.
 fn rounds(usual: u64) -> u64 {
-    if std::env::var_os("E2E_FULL").is_some() { usual * 10 } else { usual }
+    if full() { usual * 10 } else { usual }
 }
 
 /// Drawn anew each run and printed; `E2E_SEED` repeats one.
