@@ -3,8 +3,8 @@
 //! With several endpoints a verb for the leader finds it: who does not lead refuses (`not_leader`) and the next is tried.
 
 use crate::{
-    AddLearner, Assign, Changed, ClientError, Done, Initialize, Join, Joined, NewNodeId, SetVoters, Status,
-    TransferLeader, Transport,
+    AddLearner, Assign, Changed, ClientError, Done, Initialize, Join, Joined, NewNodeId, RemoveLearner,
+    Reset, ResetDone, SetVoters, Status, TransferLeader, Transport,
 };
 use bytes::Bytes;
 use reqwest::Method;
@@ -68,9 +68,19 @@ impl Client {
         self.post("/admin/v1/learners", verb).await
     }
 
+    /// Drops a member that does not vote. Not `settled`: the same call resumes it.
+    pub async fn remove_learner(&self, verb: &RemoveLearner) -> Result<Changed, ClientError> {
+        self.post("/admin/v1/learners/remove", verb).await
+    }
+
     /// Changes the voters in one joint change. Not `settled`: the same call resumes it.
     pub async fn set_voters(&self, verb: &SetVoters) -> Result<Changed, ClientError> {
         self.post("/admin/v1/membership", verb).await
+    }
+
+    /// Makes a removed node blank again: its data are moved aside. It begins anew a moment after the answer.
+    pub async fn reset(&self, verb: &Reset) -> Result<ResetDone, ClientError> {
+        self.post("/admin/v1/reset", verb).await
     }
 
     /// Hands leadership to a caught-up voter.

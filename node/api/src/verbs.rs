@@ -78,6 +78,15 @@ pub struct SetVoters {
     pub expected: u64,
 }
 
+/// `POST /admin/v1/learners/remove`: leader only; drops a member that does not vote. Its id is never used again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveLearner {
+    /// The member: demoted, or never promoted.
+    pub node_id: NodeId,
+    /// The generation of the cluster record this was planned from.
+    pub expected: u64,
+}
+
 /// Answer of a membership verb: 200 when settled, 202 when the change is under way (the same call resumes it).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
@@ -115,6 +124,25 @@ pub struct Joined {
     pub cluster_id: ClusterId,
     /// The id in it.
     pub node_id: NodeId,
+}
+
+/// `POST /admin/v1/reset`: only on a node that was removed, as its cluster's leader confirms. Its data are moved aside and
+/// it waits on a blank disk of another id; the same call again is 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// The cluster the node belonged to.
+    pub cluster_id: ClusterId,
+    /// The id it had in it.
+    pub node_id: NodeId,
+    /// The disk it had.
+    pub store_id: StoreId,
+}
+
+/// Answer of [`Reset`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetDone {
+    /// The disk the node has from now on.
+    pub store_id: StoreId,
 }
 
 /// The body of a verb without parameters, and the answer of one with nothing to tell: `{}`.
