@@ -120,7 +120,10 @@ async fn compile(root: &Path) -> Result<[PathBuf; 2], ImageError> {
     // What `cargo run` tells this tool about its own package is not meant for another build: build scripts look at it,
     // and everything that depends on them would be compiled again whenever the tool is called the other way.
     for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.as_encoded_bytes().starts_with(own.as_bytes())) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|own| name.as_encoded_bytes().starts_with(own.as_bytes()))
+        {
             cargo.env_remove(name);
         }
     }

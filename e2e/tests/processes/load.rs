@@ -29,7 +29,8 @@ async fn full_load_causes_no_election() {
                 if Instant::now() >= end {
                     return;
                 }
-                let (url, key) = (&endpoints[number % endpoints.len()], format!("load/{number}/{}", count % KEYS));
+                let (url, key) =
+                    (&endpoints[number % endpoints.len()], format!("load/{number}/{}", count % KEYS));
                 match wire.put(url, &key, vec![b'v'; VALUE_BYTES].into()).await {
                     Answer::Done { .. } => done.fetch_add(1, Ordering::Relaxed),
                     other => {
