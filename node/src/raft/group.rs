@@ -2,10 +2,11 @@
 
 use super::config::config;
 use super::entry::Body;
-use super::log::LogStore;
+use super::log::{LogStore, unmark};
 use super::machine::Machine;
 use super::network::Network;
 use super::purge;
+use super::recovery::has_recovered;
 use super::types::{Outcome, Types, log_id};
 use crate::metrics::ShardMetrics;
 use crate::peer::Peers;
@@ -19,7 +20,7 @@ use openraft::errors::{
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use openraft::{BasicNode, RaftMetrics, ReadPolicy, ServerState};
-use schedia_api::{Joint, Membership, ShardStatus};
+use schedia_api::{Joint, LogId, Membership, ShardStatus};
 use schedia_apps::{NodeId, ShardId};
 use std::collections::BTreeMap;
 use std::io;
@@ -56,7 +57,7 @@ pub(crate) struct Group {
     /// One snapshot arrives at a time.
     pub(super) receiving: Arc<Semaphore>,
     /// The last entry of the log when the group was opened: what was applied before is not behind it.
-    last_at_open: u64,
+    last_at_open: Option<LogId>,
     /// When a leader last sent something.
     heard: Mutex<Instant>,
     _tasks: DropGuard,
@@ -117,7 +118,7 @@ impl Group {
     /// Opens the group and starts its tasks. It waits for a leader, or stands for election if it is a voter.
     pub(crate) async fn open(open: Open) -> io::Result<Group> {
         let Open { shard, me, timings, log, state, peers, failure, metrics } = open;
-        let last_at_open = log.ends().last.map_or(0, |mark| mark.index);
+        let last_at_open = unmark(&log.ends().last)?.map(log_id);
         let machine = Machine::open(state, metrics).map_err(io::Error::other)?;
         let heartbeat = Duration::from_millis(timings.heartbeat_ms);
         let patience = Duration::from_millis(timings.election_max_ms);
@@ -220,10 +221,7 @@ impl Group {
     /// Waits until everything that was applied here before the last restart is applied again.
     pub(crate) async fn wait_for_recovery(&self) {
         let mut applied = self.machine.applied();
-        // An empty log must first receive something: only a leader knows whether it should be empty.
-        let until = self.last_at_open.max(1);
-        let lost = applied.wait_for(|applied| applied.is_some_and(|id| id.index >= until)).await.is_err();
-        if lost {
+        if applied.wait_for(|applied| has_recovered(self.last_at_open, *applied)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

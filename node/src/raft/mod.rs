@@ -18,6 +18,7 @@ mod machine;
 mod membership;
 mod network;
 mod purge;
+mod recovery;
 mod serve;
 mod snapshot;
 #[cfg(test)]

@@ -411,3 +411,26 @@ async fn the_status_is_pushed_when_the_leader_changes_and_not_with_every_write()
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_recovers_without_a_write_though_its_last_entries_were_never_committed() {
+    let mut nodes = cluster(3).await;
+    let old = leader(&nodes).await;
+    for index in (0..3).filter(|index| *index != old) {
+        nodes[index].kill().await;
+    }
+    // More entries than the one that a new leader begins its term with.
+    for _ in 0..3 {
+        let soon = Instant::now() + Duration::from_millis(50);
+        let put = kv::Put { key: Bytes::from_static(b"alone"), value: Bytes::new(), if_mod_revision: None };
+        let unknown = nodes[old].shard().propose(Command::Kv(kv::Command::Put(put)), soon).await;
+        assert!(matches!(unknown, Err(ShardError::OutcomeUnknown { .. })), "{unknown:?}");
+    }
+    nodes[old].kill().await;
+    for index in (0..3).filter(|index| *index != old) {
+        nodes[index].run().await;
+    }
+    leader(&nodes).await;
+    nodes[old].run().await;
+    eventually("it has recovered", || nodes[old].shard().is_recovered()).await;
+}
