@@ -1,7 +1,7 @@
 //! The identity file: which disk this is, and which member of which cluster lives on it.
 //!
 //! ```text
-//! {"format":1,"store_id":"6e3c...","cluster_id":"c1","node_id":1,"seed":null}
+//! {"format":1,"store_id":"6e3c...","cluster_id":"c1","node_id":1,"seed":null,"former":null}
 //! 1f2e3d4c
 //! ```
 //! One line of JSON, and one with its CRC-32C. Written to a temporary file, synced, renamed, and the directory synced,
@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! * A disk draws its store id once, and it is durable before anybody hears it.
-//! * A disk that has a cluster and a node id never takes others.
+//! * A disk that has a cluster and a node id never takes others. Reset, it becomes another disk (`reset`).
 
 use super::sync_dir;
 use schedia_apps::{ClusterId, NodeId, StoreId};
@@ -29,6 +29,21 @@ pub struct Identity {
     pub store_id: StoreId,
     /// The member on it. `None`: a blank disk.
     pub assigned: Option<Assigned>,
+    /// What this directory was before it was reset for the last time.
+    pub former: Option<Former>,
+}
+
+/// A member that a directory was reset from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Its disk.
+    pub store_id: StoreId,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// Its id in it.
+    pub node_id: NodeId,
+    /// Whether its data are out of the way. Until then nothing else is written here.
+    pub moved: bool,
 }
 
 /// A member of a cluster.
@@ -60,6 +75,8 @@ struct Line {
     store_id: StoreId,
     #[serde(flatten)]
     assigned: Option<Assigned>,
+    #[serde(default)]
+    former: Option<Former>,
 }
 
 /// What a file of any format begins with.
@@ -72,7 +89,7 @@ impl Identity {
     /// A blank disk with an id of its own.
     pub(super) fn draw() -> io::Result<Identity> {
         let store_id = StoreId::try_from(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
-        Ok(Identity { store_id, assigned: None })
+        Ok(Identity { store_id, assigned: None, former: None })
     }
 
     /// Reads the file of a data directory, if there is one.
@@ -100,13 +117,13 @@ impl Identity {
             Some(is) if (&is.cluster_id, is.node_id) != (&assigned.cluster_id, assigned.node_id) => {
                 Err(AssignError::Other(is.clone()))
             }
-            _ => Ok(Identity { store_id: self.store_id.clone(), assigned: Some(assigned) }),
+            _ => Ok(Identity { assigned: Some(assigned), ..self.clone() }),
         }
     }
 
     fn encode(&self) -> io::Result<String> {
-        let Identity { store_id, assigned } = self.clone();
-        let line = serde_json::to_string(&Line { format: FORMAT_VERSION, store_id, assigned })?;
+        let Identity { store_id, assigned, former } = self.clone();
+        let line = serde_json::to_string(&Line { format: FORMAT_VERSION, store_id, assigned, former })?;
         Ok(format!("{line}\n{:08x}\n", crc32c::crc32c(line.as_bytes())))
     }
 
@@ -123,8 +140,8 @@ impl Identity {
                 format!("format {format} is not known to this release, which reads format {FORMAT_VERSION}");
             return Err(invalid(words));
         }
-        let Line { format: _, store_id, assigned } = serde_json::from_str(line)?;
-        Ok(Identity { store_id, assigned })
+        let Line { format: _, store_id, assigned, former } = serde_json::from_str(line)?;
+        Ok(Identity { store_id, assigned, former })
     }
 }
 

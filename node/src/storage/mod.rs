@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/lock                        locked while a process has the directory open
 //! <data>/identity                    store id; cluster and node id once assigned             identity.rs
+//! <data>/aside/                      identity, log and states from before the last reset       reset.rs
 //! <data>/log.redb                    the logs of all shards: entries, votes, marks            log/redb_log.rs
 //! <data>/shards/<id>/state.redb      the rows of one shard, and what they cover               base.rs
 //! <data>/shards/<id>/incoming-<n>.redb   a snapshot being received; deleted at start          snapshot/
@@ -48,6 +49,7 @@ pub mod identity;
 pub mod log;
 pub mod options;
 mod overlay;
+mod reset;
 mod seal;
 pub mod snapshot;
 pub mod space;
@@ -58,18 +60,19 @@ mod tests;
 
 pub use access::{Batch, View};
 pub use failure::{Failed, Failure};
-pub use identity::{AssignError, Assigned, Identity};
+pub use identity::{AssignError, Assigned, Former, Identity};
 pub use log::{Ends, Flushed, Log, Mark, Record, ShardLog};
 pub use options::Options;
 pub use snapshot::{Chunks, Received, Receiver, Snapshot};
 pub use space::Space;
 pub use state::{Checkpoint, State, Sweep};
 
-use schedia_apps::ShardId;
+use schedia_apps::{ShardId, StoreId};
 use state::Home;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const LOCK: &str = "lock";
@@ -84,6 +87,8 @@ pub struct Storage {
     log: Log,
     meter: space::Meter,
     failure: Failure,
+    /// Shards that share the page cache: those that were here before, or as many as are expected.
+    shards: AtomicUsize,
     /// Shared with the states: unlocked when every file is closed.
     lock: Arc<File>,
 }
@@ -116,11 +121,11 @@ impl OpenError {
 impl Storage {
     /// Locks a data directory (made if missing), draws its store id if it is empty, opens the log. Blocking.
     pub fn open(dir: &Path, options: Options) -> Result<Storage, OpenError> {
-        fs::create_dir_all(dir.join(SHARDS)).map_err(OpenError::at(dir))?;
+        fs::create_dir_all(dir).map_err(OpenError::at(dir))?;
         let lock = lock(dir)?;
         let (log, failure) = (dir.join(LOG), Failure::new());
         let identity = match Identity::load(dir).map_err(OpenError::at(dir.join("identity")))? {
-            Some(identity) => identity,
+            Some(identity) => reset::finish(dir, identity).map_err(OpenError::at(dir))?,
             None if log.exists() => return Err(OpenError::IdentityMissing(dir.to_owned())),
             None => {
                 let blank = Identity::draw().map_err(OpenError::at(dir))?;
@@ -128,11 +133,20 @@ impl Storage {
                 blank
             }
         };
+        fs::create_dir_all(dir.join(SHARDS)).map_err(OpenError::at(dir))?;
         let meter = space::Meter::new(dir).map_err(OpenError::at(dir))?;
         let log = Log::open(&log, &options, failure.clone()).map_err(OpenError::at(log))?;
         sync_dir(dir).map_err(OpenError::at(dir))?;
+        let before = fs::read_dir(dir.join(SHARDS)).map_err(OpenError::at(dir))?.count();
+        let shards = AtomicUsize::new(before.max(options.shards));
         let (dir, identity) = (dir.to_owned(), Mutex::new(identity));
-        Ok(Storage { dir, options, identity, log, meter, failure, lock: Arc::new(lock) })
+        Ok(Storage { dir, options, identity, log, meter, failure, shards, lock: Arc::new(lock) })
+    }
+
+    /// From now on a state is opened with its part of a page cache for so many shards. One opened before keeps what it
+    /// has: on a node that learns the number of its shards from shard 0, that one is larger until the next start.
+    pub fn expect(&self, shards: u32) {
+        self.shards.fetch_max(shards as usize, Ordering::Relaxed);
     }
 
     /// Who lives here.
@@ -151,6 +165,14 @@ impl Storage {
         Ok(next)
     }
 
+    /// Makes this a blank disk with the next open; durable on return. Until then it is who it was. Blocking.
+    ///
+    /// Returns the id of the disk to be. Data are moved aside, those of the reset before are deleted.
+    pub fn reset(&self) -> io::Result<StoreId> {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        reset::begin(&self.dir, &identity)
+    }
+
     /// The log of a shard, empty if it is new.
     pub fn log(&self, shard: ShardId) -> Result<ShardLog, OpenError> {
         self.log.shard(shard).map_err(OpenError::at(self.dir.join(LOG)))
@@ -162,7 +184,8 @@ impl Storage {
         let dir = self.dir.join(SHARDS).join(shard.to_string());
         fs::create_dir_all(&dir).map_err(OpenError::at(&dir))?;
         sync_dir(&self.dir.join(SHARDS)).map_err(OpenError::at(&dir))?;
-        let (options, failure) = (self.options.clone(), self.failure.clone());
+        let shards = self.shards.load(Ordering::Relaxed);
+        let (options, failure) = (Options { shards, ..self.options.clone() }, self.failure.clone());
         let (file, lock) = (dir.join(state::FILE), Some(self.lock.clone()));
         State::open(Home { shard, dir, lock }, options, failure, flushed, sweep).map_err(OpenError::at(file))
     }

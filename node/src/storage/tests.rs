@@ -442,7 +442,7 @@ fn an_empty_directory_draws_its_store_id_once_and_is_a_members_for_good() {
     assert!(matches!(storage.assign(other), Err(AssignError::Other(is)) if is == assigned));
     drop(storage);
     let identity = Storage::open(&data, Options::default()).unwrap().identity();
-    assert_eq!(identity, Identity { store_id: blank.store_id, assigned: Some(assigned) });
+    assert_eq!(identity, Identity { store_id: blank.store_id, assigned: Some(assigned), former: None });
 }
 
 #[test]
