@@ -51,6 +51,8 @@ pub enum Kind {
     SnapshotPart = 10,
     /// The snapshot is complete: the answer follows when it is installed.
     SnapshotEnd = 11,
+    /// A node that was removed asks the leader whether it is in any shard still.
+    Standing = 12,
     /// The answer to the request of the same number.
     Answer = 128,
     /// The request of the same number was refused, unread.
@@ -72,6 +74,7 @@ impl Kind {
             SnapshotBegin,
             SnapshotPart,
             SnapshotEnd,
+            Standing,
             Answer,
             Refused,
         ];

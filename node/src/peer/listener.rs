@@ -199,10 +199,11 @@ impl<S: Service> Incoming<S> {
         }
     }
 
-    /// A leader that removed itself still replicates that entry and hands over: those frames are taken.
+    /// A leader that removed itself still replicates that entry and hands over: those frames are taken. So is the
+    /// question of who was removed whether that is all done.
     fn removed(&self, frame: &Frame) -> Option<u64> {
         match frame.kind {
-            Kind::Append | Kind::TransferLeader | Kind::SnapshotBegin => None,
+            Kind::Append | Kind::TransferLeader | Kind::SnapshotBegin | Kind::Standing => None,
             _ => self.service.removed(frame.shard, frame.from),
         }
     }

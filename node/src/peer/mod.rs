@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -161,7 +162,7 @@ struct Inner {
     hello: Hello,
     me: OnceLock<Member>,
     connections: Mutex<HashMap<NodeId, Arc<Connection>>>,
-    removed: OnceLock<u64>,
+    removed: watch::Sender<Option<u64>>,
     counters: Counters,
 }
 
@@ -189,7 +190,7 @@ impl Peers {
             hello,
             me: OnceLock::new(),
             connections: Mutex::default(),
-            removed: OnceLock::new(),
+            removed: watch::Sender::new(None),
             counters: Counters::default(),
         }))
     }
@@ -263,7 +264,23 @@ impl Peers {
 
     /// The entry that removed this node from its cluster, once a peer has said so.
     pub fn removed(&self) -> Option<u64> {
-        self.0.removed.get().copied()
+        *self.0.removed.borrow()
+    }
+
+    /// Waits until a peer has said that this node was removed.
+    pub(crate) async fn wait_removed(&self) {
+        // The sender lives in `self`: waiting ends with a value.
+        let _ = self.0.removed.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// This node's id, once it has one.
+    pub(crate) fn me(&self) -> Option<NodeId> {
+        self.0.me.get().map(|me| me.node_id)
+    }
+
+    /// How this node introduces itself.
+    pub(crate) fn own_hello(&self) -> &Hello {
+        &self.0.hello
     }
 
     /// What was counted since the start.
@@ -287,7 +304,7 @@ impl Peers {
     /// Remembers that a peer called this node removed.
     fn noted(&self, answer: Result<Bytes, CallError>) -> Result<Bytes, CallError> {
         if let Err(CallError::Refused(Refused::Removed { index })) = &answer
-            && self.0.removed.set(*index).is_ok()
+            && self.0.removed.send_replace(Some(*index)).is_none()
         {
             tracing::warn!(index, "a peer says that this node was removed from the cluster");
         }

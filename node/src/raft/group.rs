@@ -53,6 +53,7 @@ pub(crate) struct Group {
     pub(super) raft: Raft,
     pub(super) machine: Machine,
     pub(super) log: ShardLog,
+    pub(super) network: Network,
     failure: Failure,
     /// One snapshot arrives at a time.
     pub(super) receiving: Arc<Semaphore>,
@@ -125,8 +126,9 @@ impl Group {
         let network = Network::new(peers, shard, me, heartbeat, patience);
         let config = Arc::new(config(timings).map_err(io::Error::other)?);
         let store = LogStore::new(log.clone());
-        let raft =
-            Raft::new(me.0, config, network, store, machine.clone()).await.map_err(io::Error::other)?;
+        let raft = Raft::new(me.0, config, network.clone(), store, machine.clone())
+            .await
+            .map_err(io::Error::other)?;
         let tasks = CancellationToken::new();
         tokio::spawn(stop_when_broken(raft.clone(), machine.clone(), failure.clone(), tasks.clone()));
         tokio::spawn(purge::run(raft.clone(), machine.clone(), log.clone(), tasks.clone()));
@@ -137,6 +139,7 @@ impl Group {
             raft,
             machine,
             log,
+            network,
             failure,
             receiving: Arc::new(Semaphore::new(1)),
             last_at_open,

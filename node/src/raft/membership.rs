@@ -55,6 +55,25 @@ impl Group {
         self.change(planned, ChangeMembers::AddNodes(nodes)).await
     }
 
+    /// Writes where members are. Whoever is called a member answers only under its own id, so that a wrong address
+    /// leads to nobody.
+    pub(crate) async fn set_addresses(
+        &self,
+        planned: Option<LogId>,
+        addresses: BTreeMap<NodeId, String>,
+    ) -> Result<(), ChangeError> {
+        let nodes = addresses.iter().map(|(id, address)| (id.0, BasicNode::new(address))).collect();
+        self.change(planned, ChangeMembers::SetNodes(nodes)).await?;
+        // openraft keeps the clients it has for a member, whatever becomes of its address.
+        addresses.iter().for_each(|(id, address)| self.network.note(*id, address));
+        Ok(())
+    }
+
+    /// From now on this node stands for no election: it was removed.
+    pub(crate) fn stand_down(&self) {
+        self.raft.runtime_config().elect(false);
+    }
+
     pub(crate) async fn change_voters(
         &self,
         planned: Option<LogId>,
@@ -140,14 +159,24 @@ impl Group {
         timeout_at(deadline, transferred).await.map_err(late)?
     }
 
+    /// When what each other member last answered was sent. Empty on a node that does not lead.
+    pub(crate) fn acknowledged(&self) -> BTreeMap<NodeId, Instant> {
+        let metrics = self.metrics();
+        let sent = metrics.heartbeat.iter().flatten();
+        sent.filter_map(|(id, sent)| {
+            let ago = sent.as_ref()?.into_inner().elapsed();
+            Some((NodeId(*id), Instant::now().checked_sub(ago)?))
+        })
+        .collect()
+    }
+
     /// Whether a voter answered within the last heartbeats and lags less than [`TRANSFER_LAG_BYTES`].
     fn is_caught_up(&self, id: NodeId) -> bool {
         let metrics = self.metrics();
         let voter = metrics.membership_config.voter_ids().any(|voter| voter == id.0);
-        let answered = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id.0).copied().flatten());
         // Sent every interval, answered a moment later.
         let lately = Duration::from_millis(2 * self.timings.heartbeat_ms);
-        let answers = answered.is_some_and(|at| at.into_inner().elapsed() <= lately);
+        let answers = self.acknowledged().get(&id).is_some_and(|sent| sent.elapsed() <= lately);
         let matched = metrics.replication.as_ref().and_then(|matched| matched.get(&id.0).copied().flatten());
         let first_missing = matched.map_or(0, |id| id.index) + 1;
         let end = metrics.last_log_index.map_or(0, |last| last + 1);
@@ -158,13 +187,13 @@ impl Group {
         voter && answers && (first_missing >= end || !missing())
     }
 
-    /// A voter that could lead at once, the least lagging first.
-    pub(crate) fn successor(&self) -> Option<NodeId> {
+    /// The one of these voters that could lead at once and lags least.
+    pub(crate) fn successor(&self, of: &BTreeSet<NodeId>) -> Option<NodeId> {
         let status = self.status();
         let mut voters: Vec<(u64, NodeId)> = status
             .lag
             .iter()
-            .filter(|(id, _)| status.membership.voters.contains(id) && **id != self.me)
+            .filter(|(id, _)| of.contains(id) && **id != self.me)
             .map(|(id, lag)| (*lag, *id))
             .collect();
         voters.sort_unstable();

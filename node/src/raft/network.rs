@@ -27,9 +27,9 @@ use openraft::raft::{
 };
 use openraft::{BasicNode, OptionalSend, RPCTypes};
 use schedia_apps::{NodeId, ShardId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -52,6 +52,9 @@ pub(crate) struct Network {
     patience: Duration,
     /// One snapshot of this shard leaves at a time.
     snapshots: Arc<Semaphore>,
+    /// Where members are, as last heard: openraft keeps a client over a change of its address.
+    /// std Mutex: never held across an await.
+    addresses: Arc<Mutex<BTreeMap<NodeId, Arc<str>>>>,
 }
 
 impl Network {
@@ -62,7 +65,18 @@ impl Network {
         heartbeat: Duration,
         patience: Duration,
     ) -> Self {
-        Network { peers, shard, me, heartbeat, patience, snapshots: Arc::new(Semaphore::new(1)) }
+        let snapshots = Arc::new(Semaphore::new(1));
+        Network { peers, shard, me, heartbeat, patience, snapshots, addresses: Arc::default() }
+    }
+
+    /// A member is there from now on, for the clients that were made before too.
+    pub(super) fn note(&self, id: NodeId, address: &str) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(id, address.into());
+    }
+
+    fn address(&self, id: NodeId) -> Arc<str> {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.get(&id).cloned().unwrap_or_default()
     }
 }
 
@@ -70,7 +84,8 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Client {
-        Client { network: self.clone(), id: NodeId(target), address: node.addr.clone() }
+        self.note(NodeId(target), &node.addr);
+        Client { network: self.clone(), id: NodeId(target) }
     }
 }
 
@@ -78,14 +93,9 @@ impl RaftNetworkFactory<Types> for Network {
 pub(crate) struct Client {
     network: Network,
     id: NodeId,
-    address: String,
 }
 
 impl Client {
-    fn target(&self) -> Target<'_> {
-        Target { id: self.id, address: &self.address }
-    }
-
     async fn call(
         &self,
         action: RPCTypes,
@@ -94,8 +104,9 @@ impl Client {
         patience: Duration,
     ) -> Result<Bytes, RpcError> {
         let Network { peers, shard, .. } = &self.network;
-        let begun = Instant::now();
-        match peers.call(self.target(), kind, *shard, body, begun + patience).await {
+        let (begun, address) = (Instant::now(), self.network.address(self.id));
+        let target = Target { id: self.id, address: &address };
+        match peers.call(target, kind, *shard, body, begun + patience).await {
             Ok(answer) => Ok(answer),
             Err(_) if begun.elapsed() >= patience => Err(self.timeout(action, patience)),
             Err(error) => Err(failed(error)),
@@ -200,7 +211,9 @@ impl Client {
         };
         tracing::info!(shard = %shard, to = %self.id, covers = ?meta.last_log_id, "sending a snapshot");
         let begin = wire::encode_begin(vote, &meta);
-        let answer = peers.stream(self.target(), *shard, begin, chunks(data)).await.map_err(failed)?;
+        let address = self.network.address(self.id);
+        let target = Target { id: self.id, address: &address };
+        let answer = peers.stream(target, *shard, begin, chunks(data)).await.map_err(failed)?;
         hold.sent();
         let vote = decode_vote(&answer).map_err(malformed)?;
         Ok(SnapshotResponse { vote })
@@ -304,7 +317,9 @@ where
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         let body = wire::encode_append(&request);
         let bytes = body.len();
-        let sending = peers.send(self.client.target(), Kind::Append, *shard, body);
+        let address = self.client.network.address(self.client.id);
+        let target = Target { id: self.client.id, address: &address };
+        let sending = peers.send(target, Kind::Append, *shard, body);
         let answer = match timeout(*patience, sending).await {
             Ok(answer) => answer.map_err(failed)?,
             Err(_) => return Err(self.client.timeout(RPCTypes::AppendEntries, *patience)),

@@ -12,14 +12,21 @@
 //!
 //! Not here: which changes make sense (`schedia_apps::cluster`), who may ask (the admin API and the doors).
 
+mod moved;
 mod plan;
+mod seen;
+mod standing;
+
+pub(super) use standing::serve as serve_standing;
 
 use super::{Applied, Consistency, MembershipError, Shard, ShardError, Shards};
+use moved::TELL_EVERY;
 use plan::{Progress, Step, View};
-use schedia_api::{AddLearner, Changed, Join, SetVoters};
+use schedia_api::{AddLearner, Changed, Join, RemoveLearner, SetVoters};
 use schedia_apps::cluster::{self, Member, Record};
 use schedia_apps::{Command, NodeId, Query, Reply, ShardId};
-use std::collections::BTreeMap;
+use seen::Seen;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -86,17 +93,29 @@ impl Shards {
 
     /// `POST /admin/v1/membership`. Leader only; not `settled` when the change is still under way at the deadline.
     pub async fn set_voters(&self, verb: SetVoters, deadline: Instant) -> Result<Changed, MembershipError> {
-        self.led_shard_0()?;
+        let shard = self.led_shard_0()?;
         let SetVoters { voters, expected } = verb;
+        // Asked before the intent is written: after that it stays until it is carried out.
         if let Some(record) = self.record(Consistency::Linearizable, deadline).await?
             && record.generation == expected
             && record.settled
-            && let Some(id) = record.voters.difference(&voters).next()
+            && record.voters != voters
+            && let Some(silent) = no_majority(shard, &record, &voters)
         {
-            let reason = format!("taking the vote of a member is not possible in this release: {id}");
-            return Err(MembershipError::Impossible(reason));
+            return Err(MembershipError::NotCaughtUp(silent));
         }
         self.change(cluster::Command::SetVoters { voters, expected }, deadline).await
+    }
+
+    /// `POST /admin/v1/learners/remove`. Leader only; not `settled` when the change is still under way at the deadline.
+    pub async fn remove_learner(
+        &self,
+        verb: RemoveLearner,
+        deadline: Instant,
+    ) -> Result<Changed, MembershipError> {
+        self.led_shard_0()?;
+        let RemoveLearner { node_id: id, expected } = verb;
+        self.change(cluster::Command::RemoveMember { id, expected }, deadline).await
     }
 
     /// `POST /admin/v1/transfer-leader`, for every shard this node leads; returns when another node leads.
@@ -140,7 +159,7 @@ impl Shards {
     pub async fn drive_membership(self: Arc<Self>, stop: CancellationToken) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = Seen { generation: 0, since: Instant::now(), last: BTreeMap::new() };
+        let (mut seen, mut told) = (Seen::default(), None::<Instant>);
         let driving = async {
             loop {
                 tokio::select! {
@@ -150,6 +169,15 @@ impl Shards {
                 if let Err(error) = self.drive(&mut seen).await {
                     tracing::debug!(%error, "a step of the membership change is tried again");
                 }
+                if told.is_none_or(|at| at.elapsed() >= TELL_EVERY)
+                    && let Some(record) = self.record_here()
+                    && let Some(member) = self.moved(&record)
+                {
+                    if let Err(error) = self.tell(member, record.generation).await {
+                        tracing::debug!(%error, "the cluster does not know where this node is yet");
+                    }
+                    told = Some(Instant::now());
+                }
             }
         };
         stop.run_until_cancelled(driving).await;
@@ -157,6 +185,7 @@ impl Shards {
 
     /// One pass: every step that can be taken now.
     async fn drive(&self, seen: &mut Seen) -> Result<(), MembershipError> {
+        self.start_missing().await?;
         let Some(here) = self.record_here() else { return Ok(()) };
         self.note_settled(&here);
         let idle = here.settled && here.joining.is_empty() && plan::replaced(&here).is_none();
@@ -166,10 +195,7 @@ impl Shards {
         let deadline = Instant::now() + STEP_TIMEOUT;
         // What is seen here may be old: acted on is only what a majority agreed on.
         let Some(record) = self.record(Consistency::Linearizable, deadline).await? else { return Ok(()) };
-        if seen.generation != record.generation {
-            let last = self.iter().map(|shard| (shard.id(), last(shard))).collect();
-            *seen = Seen { generation: record.generation, since: Instant::now(), last };
-        }
+        seen.note(record.generation, self.iter());
         if record.settled {
             return self.welcome(&record, seen).await;
         }
@@ -177,8 +203,7 @@ impl Shards {
         for shard in self.led().into_iter().rev() {
             self.lead_toward(shard, &record, seen).await?;
         }
-        let all_follow = self.iter().count() == record.shards as usize && self.others_follow(None, &record);
-        if all_follow && self.shard_0()?.is_leader() {
+        if self.others_follow(None, &record) && self.shard_0()?.is_leader() {
             self.change(cluster::Command::Settle { generation: record.generation }, deadline).await?;
             tracing::info!(generation = record.generation, voters = ?record.voters, "the cluster record is settled");
         }
@@ -186,21 +211,32 @@ impl Shards {
     }
 
     /// Takes a shard that this node leads as far toward the record as it will go now.
-    async fn lead_toward(&self, shard: &Shard, record: &Record, seen: &Seen) -> Result<(), MembershipError> {
+    async fn lead_toward(
+        &self,
+        shard: &Shard,
+        record: &Record,
+        seen: &mut Seen,
+    ) -> Result<(), MembershipError> {
         loop {
-            let (membership, progress) = (shard.membership(), seen.progress(shard));
+            let (membership, addresses, progress) =
+                (shard.membership(), shard.addresses(), seen.progress(shard));
             let step = plan::next(&View {
                 record,
                 membership: &membership,
+                addresses: &addresses,
                 progress: &progress,
+                leader: Some(shard.me()),
                 voters_may_change: shard.id() != ShardId(0) || self.others_follow(Some(shard.id()), record),
-                patience_over: seen.since.elapsed() >= PATIENCE,
+                patience_over: seen.age() >= PATIENCE,
             });
             let (planned, deadline) = (membership.log_id, Instant::now() + STEP_TIMEOUT);
             tracing::debug!(shard = %shard.id(), generation = record.generation, ?step, "membership");
             match step {
                 Step::Follows | Step::Wait(_) => return Ok(()),
                 Step::AddLearners(learners) => shard.add_learners(planned, learners, deadline).await?,
+                Step::SetAddresses(addresses) => shard.set_addresses(planned, addresses, deadline).await?,
+                // Whoever leads then goes on.
+                Step::HandOver(to) => return shard.hand_over(&to, deadline).await,
                 Step::ChangeVoters(voters) => shard.change_voters(planned, voters, deadline).await?,
                 Step::FinishJoint => shard.finish_joint(planned, deadline).await?,
                 Step::RemoveLearners(learners) => shard.remove_learners(planned, learners, deadline).await?,
@@ -209,8 +245,8 @@ impl Shards {
     }
 
     /// Gives members that joined by themselves their vote, and lets go of those they replaced.
-    async fn welcome(&self, record: &Record, seen: &Seen) -> Result<(), MembershipError> {
-        let (shard, waited) = (self.shard_0()?, seen.since.elapsed());
+    async fn welcome(&self, record: &Record, seen: &mut Seen) -> Result<(), MembershipError> {
+        let (shard, waited) = (self.shard_0()?, seen.age());
         if !shard.is_leader() || waited < JOIN_QUIET {
             return Ok(());
         }
@@ -230,16 +266,21 @@ impl Shards {
 
     /// Whether every shard here (but one) has committed what the record says.
     fn others_follow(&self, but: Option<ShardId>, record: &Record) -> bool {
-        self.iter().filter(|shard| Some(shard.id()) != but).all(|shard| {
-            let view = View {
-                record,
-                membership: &shard.membership(),
-                progress: &Progress::default(),
-                voters_may_change: true,
-                patience_over: false,
-            };
-            plan::next(&view) == Step::Follows
-        })
+        let all_run = self.iter().count() == record.shards as usize;
+        all_run
+            && self.iter().filter(|shard| Some(shard.id()) != but).all(|shard| {
+                let status = shard.status();
+                let view = View {
+                    record,
+                    membership: &status.membership,
+                    addresses: &shard.addresses(),
+                    progress: &Progress::default(),
+                    leader: status.leader,
+                    voters_may_change: true,
+                    patience_over: false,
+                };
+                plan::next(&view) == Step::Follows
+            })
     }
 
     /// Proposes a change of the record, and waits until every shard follows it or the deadline comes.
@@ -287,24 +328,12 @@ impl Shards {
     }
 }
 
-/// When this node first saw the newest generation of the record.
-struct Seen {
-    generation: u64,
-    since: Instant,
-    /// The last entry of each shard then.
-    last: BTreeMap<ShardId, u64>,
-}
-
-impl Seen {
-    fn progress(&self, shard: &Shard) -> Progress {
-        let status = shard.status();
-        let seen = self.last.get(&shard.id()).copied().unwrap_or(u64::MAX);
-        Progress { last: status.last.map_or(0, |last| last.index), lag: status.lag, seen }
-    }
-}
-
-fn last(shard: &Shard) -> u64 {
-    shard.status().last.map_or(0, |last| last.index)
+/// The first that is silent, if no majority of the voters to be answers: the change would never end.
+fn no_majority(leader: &Shard, record: &Record, voters: &BTreeSet<NodeId>) -> Option<NodeId> {
+    // Who is no member is the record's to refuse.
+    let silent = |id: &&NodeId| record.members.contains_key(id) && !leader.hears(**id);
+    let silent: Vec<NodeId> = voters.iter().filter(silent).copied().collect();
+    (2 * (voters.len() - silent.len()) <= voters.len()).then(|| silent.first().copied())?
 }
 
 fn raise(newest: &mut u64, generation: u64) -> bool {

@@ -25,7 +25,7 @@ pub use error::{MembershipError, ShardError};
 pub use shard::{Applied, Consistency, Shard};
 
 use crate::metrics::Metrics;
-use crate::peer::{Parts, Peers, Refused, Request, Service};
+use crate::peer::{Kind, Parts, Peers, Refused, Request, Service};
 use crate::raft::{Group, Open};
 use crate::storage::{OpenError, Storage};
 use bytes::Bytes;
@@ -94,6 +94,7 @@ impl Shards {
     pub async fn start(&self, cluster_id: &ClusterId, node_id: NodeId, count: u32) -> Result<(), ShardError> {
         let _starting = self.starting.lock().await;
         self.peers.assign(cluster_id.clone(), node_id);
+        self.storage.expect(count);
         let slots = self.slots.get(..count as usize).ok_or_else(|| ShardError::Stopped {
             reason: format!("{count} shards are more than this release runs: {SHARDS_MAX}"),
         })?;
@@ -104,6 +105,23 @@ impl Shards {
             }
         }
         Ok(())
+    }
+
+    /// Starts the shards that the record speaks of and that do not run yet: a new member learns of them from shard 0.
+    pub async fn start_missing(&self) -> Result<(), ShardError> {
+        let Some(record) = self.record_here().filter(|record| self.iter().count() < record.shards as usize)
+        else {
+            return Ok(());
+        };
+        match self.storage.identity().assigned {
+            Some(assigned) => self.start(&assigned.cluster_id, assigned.node_id, record.shards).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether every shard of the cluster runs here, as far as this node knows.
+    pub fn all_run(&self) -> bool {
+        self.record_here().is_none_or(|record| self.iter().count() >= record.shards as usize)
     }
 
     async fn open(&self, id: ShardId, me: NodeId) -> Result<Shard, ShardError> {
@@ -148,6 +166,11 @@ impl Shards {
         self.slots.iter().filter_map(OnceLock::get)
     }
 
+    /// The entry that removed this node from its cluster, once it has applied it or a peer has said so.
+    pub fn own_removal(&self, me: NodeId) -> Option<u64> {
+        self.iter().find_map(|shard| shard.removed(me)).or_else(|| self.peers.removed())
+    }
+
     /// Bytes of commands that wait for their reply, all shards together.
     pub fn in_flight_bytes(&self) -> usize {
         IN_FLIGHT_BYTES - self.in_flight.available_permits()
@@ -163,6 +186,10 @@ impl Shards {
 /// Frames of peers, each to its shard.
 impl Service for Shards {
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Bytes, Refused>> {
+        if request.kind == Kind::Standing {
+            let shards = self.iter().cloned().collect();
+            return membership::serve_standing(shards, request).map(Ok).boxed();
+        }
         match self.shard(request.shard).cloned() {
             Some(shard) => shard.serve(request).boxed(),
             None => std::future::ready(Err(Refused::NoShard { shard: request.shard })).boxed(),

@@ -283,6 +283,22 @@ impl Shard {
         self.status().lag
     }
 
+    /// This node.
+    pub(super) fn me(&self) -> NodeId {
+        self.0.me
+    }
+
+    /// On the leader: when what each other member last answered was sent.
+    pub(super) fn acknowledged(&self) -> BTreeMap<NodeId, Instant> {
+        self.0.group.acknowledged()
+    }
+
+    /// On the leader: whether a member answered lately.
+    pub(super) fn hears(&self, id: NodeId) -> bool {
+        let lately = Duration::from_millis(self.0.timings.election_max_ms);
+        id == self.0.me || self.acknowledged().get(&id).is_some_and(|sent| sent.elapsed() <= lately)
+    }
+
     /// Adds members without a vote, if `planned` still is the log id of the newest membership. Leader only.
     pub async fn add_learners(
         &self,
@@ -291,6 +307,27 @@ impl Shard {
         deadline: Instant,
     ) -> Result<(), MembershipError> {
         changed(deadline, self.0.group.add_learners(planned, learners)).await
+    }
+
+    /// Corrects the peer addresses of members, if `planned` still is the log id of the newest membership. Leader only.
+    pub async fn set_addresses(
+        &self,
+        planned: Option<LogId>,
+        addresses: BTreeMap<NodeId, String>,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        changed(deadline, self.0.group.set_addresses(planned, addresses)).await
+    }
+
+    /// Hands leadership to the one of these voters that lags least and can take it; returns when it leads. Leader only.
+    pub async fn hand_over(&self, to: &BTreeSet<NodeId>, deadline: Instant) -> Result<(), MembershipError> {
+        match self.0.group.successor(to) {
+            Some(heir) => {
+                tracing::info!(shard = %self.0.id, to = %heir, "handing leadership over: this node loses its vote");
+                self.transfer_leader(heir, deadline).await
+            }
+            None => Err(MembershipError::NotCaughtUp(to.first().copied().unwrap_or(self.0.me))),
+        }
     }
 
     /// One joint change to exactly these voters; voters that are left out stay as learners. Leader only.
@@ -359,7 +396,8 @@ impl Shard {
     pub(super) async fn shutdown(&self) {
         let Inner { id, group, timings, .. } = &*self.0;
         let patience = Duration::from_millis(2 * timings.election_max_ms);
-        if let (true, Some(successor)) = (group.is_leader(), group.successor()) {
+        let voters = group.status().membership.voters;
+        if let (true, Some(successor)) = (group.is_leader(), group.successor(&voters)) {
             match group.transfer_leader(successor, Instant::now() + patience).await {
                 Ok(()) => tracing::info!(shard = %id, to = %successor, "handed leadership over"),
                 Err(error) => {
