@@ -35,7 +35,7 @@ pub enum Unready {
     #[error("unassigned: the disk is blank and this node waits to be told its cluster")]
     Unassigned,
     /// The id was removed from the cluster.
-    #[error("removed: node {0} was removed from its cluster; wipe its disk to use it again")]
+    #[error("removed: node {0} was removed from its cluster; reset it to use it again")]
     Removed(NodeId),
     /// The node is in no membership it has seen.
     #[error("assigned, but not a member yet: waiting for the leader")]

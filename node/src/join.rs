@@ -6,12 +6,14 @@
 //!
 //! Invariants:
 //! * A disk that knows its cluster asks nobody and begins nothing.
+//! * A disk that was reset begins no cluster by itself (`--bootstrap`): the one it was removed from may still be there.
 //! * No node begins a cluster while a node it was told of is a member of one, or does not answer.
 //! * Asking twice is harmless everywhere: a disk has one id in one cluster, whatever is repeated.
 //!
 //! Not here: when a member gets its vote (`shards/membership.rs`), what travels between peers (`peer/`).
 
 mod formation;
+mod reset;
 
 use crate::config::{self, Start};
 use crate::peer::Peers;
@@ -25,11 +27,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 /// The seed's id. All others are log indexes above it.
 const SEED: NodeId = NodeId(1);
-/// Shards of a cluster, in this release.
+/// Shards of a cluster that nobody said otherwise about.
 const SHARDS: u32 = 1;
+/// What a node starts before it has seen the record, which says how many shards there are.
+const SHARD_0: u32 = 1;
 /// How long one attempt to become a member may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// The pause between two attempts, doubled each time up to the second value.
@@ -63,6 +68,18 @@ pub enum JoinError {
     /// Only the operator changes this cluster's membership.
     #[error("membership is managed by the operator")]
     ManagedByOperator,
+    /// A reset names another disk or member than this one.
+    #[error("nothing was changed: this node is {is}")]
+    NotThatMember {
+        /// Who it is.
+        is: String,
+    },
+    /// A reset of a node that may still be in some shard.
+    #[error("nothing was changed: the leader has not confirmed that this node was removed: {reason}")]
+    NotConfirmed {
+        /// Why not.
+        reason: String,
+    },
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -96,18 +113,27 @@ pub struct Admission {
     me: Advertised,
     /// One identity is written at a time.
     entering: Mutex<()>,
+    /// Cancelled when this node has been reset: its parts are to end, and to begin again on a blank disk.
+    anew: CancellationToken,
 }
 
 impl Admission {
     /// Nothing is started yet: see [`Admission::resume`].
     pub fn new(storage: Arc<Storage>, shards: Arc<Shards>, peers: Peers, me: Advertised) -> Admission {
-        Admission { storage, shards, peers, me, entering: Mutex::new(()) }
+        let (entering, anew) = (Mutex::default(), CancellationToken::new());
+        Admission { storage, shards, peers, me, entering, anew }
+    }
+
+    /// Waits until this node has been reset.
+    pub async fn was_reset(&self) {
+        self.anew.cancelled().await;
     }
 
     /// A disk with an identity: starts its shards. A blank disk: nothing.
     pub async fn resume(&self) -> Result<(), JoinError> {
         if let Some(Assigned { cluster_id, node_id, seed: _ }) = self.storage.identity().assigned {
-            self.shards.start(&cluster_id, node_id, SHARDS).await?;
+            self.shards.start(&cluster_id, node_id, SHARD_0).await?;
+            self.shards.start_missing().await?;
         }
         Ok(())
     }
@@ -129,8 +155,8 @@ impl Admission {
 
     /// `POST /admin/v1/initialize`.
     pub async fn initialize(&self, verb: Initialize, deadline: Instant) -> Result<Joined, JoinError> {
-        if verb.shards != SHARDS {
-            let reason = format!("a cluster of this release has {SHARDS} shard, not {}", verb.shards);
+        if !(1..=cluster::SHARDS_MAX).contains(&verb.shards) {
+            let reason = format!("a cluster has 1 to {} shards, not {}", cluster::SHARDS_MAX, verb.shards);
             return Err(JoinError::Invalid(reason));
         }
         let cluster_id = verb.cluster_id.clone();
@@ -160,7 +186,7 @@ impl Admission {
             self.assigned(Assigned { cluster_id: cluster_id.clone(), node_id, seed: None }).await?;
             tracing::info!(cluster = %cluster_id, node = %node_id, "this node has its identity");
         }
-        self.shards.start(&cluster_id, node_id, SHARDS).await?;
+        self.shards.start(&cluster_id, node_id, SHARD_0).await?;
         Ok(Joined { cluster_id, node_id })
     }
 
@@ -187,6 +213,9 @@ impl Admission {
         }
         match start {
             Start::Wait => Ok(()),
+            Start::Bootstrap if self.storage.identity().former.is_some() => {
+                Err("this disk was reset: it begins no cluster again, let it join one".to_owned())
+            }
             Start::Bootstrap => self.begin_anew(deadline).await.map_err(words),
             Start::Join(url) => self.ask(std::slice::from_ref(url)).await,
             Start::Peers(peers) => self.form(peers, deadline).await,
@@ -234,7 +263,7 @@ impl Admission {
 
     /// Makes the cluster record the first thing that is agreed on. Repeatable: a record like this one stays as it is.
     async fn begin(&self, verb: &Initialize, deadline: Instant) -> Result<(), JoinError> {
-        self.shards.start(&verb.cluster_id, SEED, SHARDS).await?;
+        self.shards.start(&verb.cluster_id, SEED, verb.shards).await?;
         if self.storage.identity().assigned.is_some_and(|assigned| assigned.seed.is_some()) {
             self.shards.initialize(&verb.address).await?;
         }

@@ -3,6 +3,7 @@
 //! Invariants:
 //! * The admin port serves from before recovery until after the shards ended: it can always say what is going on.
 //! * When storage fails, shards, client port and peer port end and the process stays, to say why.
+//! * A node that was reset ends all its parts and begins again in the same process, on a blank disk and the same ports.
 //! * A told-to-end node hands leadership over while it still answers; a second signal ends it at once.
 //!
 //! Not here: what a part does; only that it has what it needs and when it begins and ends.
@@ -34,6 +35,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A local read that waits for anything longer than this is not needed for a status.
 const LOCAL_READ_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the files of the life before a reset may stay open; a task of it sleeps for at most five seconds.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(30);
+const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a node did not start, or ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +113,38 @@ impl Listeners {
 /// Runs a node until `stop` is cancelled. After a failure of storage it stays, to say why, and ends with that error.
 pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<(), NodeError> {
     let metrics = Metrics::new();
-    let storage = open_storage(&config, &metrics).await?;
+    let mut storage = open_storage(&config, &metrics).await?;
+    // The same ports in the next life, if there is one.
+    let Addresses { http, admin, peer } = listeners.addresses();
+    let config = Config { http, admin, peer, ..config };
+    let (mut listeners, mut metrics) = (listeners, metrics);
+    loop {
+        match live(config.clone(), listeners, storage, metrics, stop.clone()).await? {
+            Ended::Told => return Ok(()),
+            Ended::Reset => {}
+        }
+        metrics = Metrics::new();
+        storage = open_again(&config, &metrics).await?;
+        listeners = Listeners::bind(&config)?;
+    }
+}
+
+/// How the life of a node ended.
+enum Ended {
+    /// As it was told.
+    Told,
+    /// It was reset: another one begins.
+    Reset,
+}
+
+/// From the open disk to the end of every part.
+async fn live(
+    config: Config,
+    listeners: Listeners,
+    storage: Arc<Storage>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<Ended, NodeError> {
     let addresses = listeners.addresses();
     let Addresses { http, admin, peer } = addresses;
     tracing::info!(name = %config.name, store = %storage.identity().store_id, %http, %admin, %peer, "listening");
@@ -119,7 +155,10 @@ pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) 
     operator.spawn(|stop| node.clone().look(stop));
     members.spawn(|stop| node.clone().serve_peers(listeners.peer, stop));
     let ended = tokio::select! {
-        ended = node.clone().serve_clients(listeners.http, config, &clients, stop.clone()) => ended,
+        ended = node.clone().serve_clients(listeners.http, config, &clients, stop.clone()) => {
+            ended.map(|()| Ended::Told)
+        }
+        () = node.admission.was_reset() => Ok(Ended::Reset),
         failed = node.storage.failure().wait() => {
             tracing::error!(%failed, "only the admin port is served from now on");
             tokio::join!(clients.end(), members.end(), node.shards.shutdown());
@@ -155,6 +194,19 @@ async fn open_storage(config: &Config, metrics: &Metrics) -> Result<Arc<Storage>
     let dir = config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Storage::open(&dir, options)).await;
     Ok(Arc::new(opened.map_err(|e| NodeError::Internal(e.to_string()))??))
+}
+
+/// Opens the disk of the next life. Tasks of the one before let go of its files a moment after they were told to.
+async fn open_again(config: &Config, metrics: &Metrics) -> Result<Arc<Storage>, NodeError> {
+    let until = Instant::now() + REOPEN_TIMEOUT;
+    loop {
+        match open_storage(config, metrics).await {
+            Err(NodeError::Storage(storage::OpenError::Locked(_))) if Instant::now() < until => {
+                tokio::time::sleep(REOPEN_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Tasks that begin and end together.
@@ -297,7 +349,7 @@ impl Node {
         if health::role(Some(me), false, &statuses) == Role::Assigned {
             return Err(Unready::NotMember);
         }
-        if !self.shards.iter().all(Shard::is_recovered) {
+        if !self.shards.all_run() || !self.shards.iter().all(Shard::is_recovered) {
             return Err(Unready::Recovering);
         }
         self.health.led()
@@ -409,7 +461,7 @@ impl Node {
     }
 
     fn is_removed(&self) -> bool {
-        self.node_id().is_some_and(|me| self.shards.iter().any(|shard| shard.removed(me).is_some()))
+        self.node_id().is_some_and(|me| self.shards.own_removal(me).is_some())
     }
 
     fn disk(&self) -> DiskStatus {
@@ -426,9 +478,9 @@ impl Node {
                 "the disk is nearly full: only deletions are taken until there is room".to_owned(),
             )
         });
-        let removed = self.is_removed().then(|| {
-            alarm("removed", "this node was removed from its cluster; its disk may be wiped".to_owned())
-        });
+        let removed = self
+            .is_removed()
+            .then(|| alarm("removed", "this node was removed from its cluster; it may be reset".to_owned()));
         [failed, low, removed].into_iter().flatten().collect()
     }
 

@@ -2,137 +2,24 @@
 
 #![allow(clippy::unwrap_used)] // a panic here is the message of a failed test
 
-use schedia_api::{
-    AddLearner, Assign, Changed, Client, ClientError, Initialize, Joined, Role, SetVoters, TransferLeader,
-};
+#[path = "membership/nodes.rs"]
+mod nodes;
+#[path = "membership/removal.rs"]
+mod removal;
+#[path = "membership/reset.rs"]
+mod reset;
+
+use nodes::{Node, Operator, PATIENCE, code, ids, voters};
+use schedia_api::{Assign, Changed, Client, ClientError, Initialize, Role, SetVoters, TransferLeader};
 use schedia_apps::cluster::Record;
 use schedia_apps::{ClusterId, NodeId};
-use schedia_node::config::{Config, Peers, Settings, Start};
-use schedia_node::node::{self, Addresses, Listeners};
+use schedia_node::config::{Peers, Start};
 use schedia_node::storage::{Assigned, Options, Storage};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-
-/// Long enough for a busy machine: nothing waits for it but failures.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A node that can be ended and started again on its disk and its ports.
-struct Node {
-    config: Config,
-    addresses: Addresses,
-    listeners: Option<Listeners>,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
-}
-
-impl Node {
-    /// Bound to free ports, not started.
-    fn new(dir: &Path, name: &str, start: Start) -> Node {
-        let any = "127.0.0.1:0".parse().unwrap();
-        let data_dir = dir.join(name);
-        let defaults = Settings::default().check().unwrap();
-        let mut config =
-            Config { name: name.to_owned(), data_dir, start, http: any, admin: any, peer: any, ..defaults };
-        let listeners = Listeners::bind(&config).unwrap();
-        let addresses = listeners.addresses();
-        (config.http, config.admin, config.peer) = (addresses.http, addresses.admin, addresses.peer);
-        Node { config, addresses, listeners: Some(listeners), running: None }
-    }
-
-    async fn started(dir: &Path, name: &str, start: Start) -> Node {
-        let mut node = Node::new(dir, name, start);
-        node.start();
-        node
-    }
-
-    fn start(&mut self) {
-        // RUST_LOG=schedia_node=debug shows what the nodes of a failed test did.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ =
-            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_test_writer().try_init();
-        let mut listeners = self.listeners.take();
-        let (config, stop) = (self.config.clone(), CancellationToken::new());
-        let stopped = stop.clone();
-        let run = async move {
-            let until = Instant::now() + PATIENCE;
-            loop {
-                let listeners = listeners.take().unwrap_or_else(|| Listeners::bind(&config).unwrap());
-                match node::run(config.clone(), listeners, stopped.clone()).await {
-                    // Tasks of the life before hold its files a moment longer: not so between processes.
-                    Err(node::NodeError::Storage(_) | node::NodeError::Resume(_))
-                        if Instant::now() < until =>
-                    {
-                        sleep(Duration::from_millis(10)).await;
-                    }
-                    ended => return ended.unwrap(),
-                }
-            }
-        };
-        self.running = Some((stop, tokio::spawn(run)));
-    }
-
-    async fn end(&mut self) {
-        let (stop, run) = self.running.take().unwrap();
-        stop.cancel();
-        run.await.unwrap();
-    }
-
-    fn admin(&self) -> Client {
-        self.admin_within(PATIENCE)
-    }
-
-    fn admin_within(&self, timeout: Duration) -> Client {
-        Client::new(&[format!("http://{}", self.addresses.admin)], timeout).unwrap()
-    }
-
-    fn http_url(&self) -> String {
-        format!("http://{}", self.addresses.http)
-    }
-
-    fn peer(&self) -> String {
-        self.addresses.peer.to_string()
-    }
-
-    /// Its record, by a linearizable read, once it is as wanted.
-    async fn record_when(&self, what: &str, wanted: impl Fn(&Record) -> bool) -> Record {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let record = self.admin().record().await;
-            match record {
-                Ok(record) if wanted(&record) => return record,
-                last => assert!(Instant::now() < until, "{what}: not in time: {last:?}"),
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn role_becomes(&self, role: Role) {
-        let until = Instant::now() + PATIENCE;
-        while self.admin().status().await.unwrap().role != role {
-            assert!(Instant::now() < until, "{} did not become {role:?} in time", self.config.name);
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-fn voters(count: usize) -> impl Fn(&Record) -> bool {
-    move |record| record.settled && record.voters.len() == count && record.members.len() == count
-}
-
-fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
-    ids.iter().map(|id| NodeId(*id)).collect()
-}
-
-fn code(result: Result<impl std::fmt::Debug, ClientError>) -> (u16, String, Option<u64>) {
-    match result {
-        Err(ClientError::Refused { status, info }) => (status, info.code, info.current),
-        other => panic!("not refused: {other:?}"),
-    }
-}
+use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_join_a_bootstrapped_one_become_voters() {
@@ -199,41 +86,6 @@ async fn a_marked_seed_begins_the_listed_cluster() {
     assert_eq!(record.members[&NodeId(1)].name, "n2");
 }
 
-/// What the operator does, one verb after another.
-struct Operator {
-    leader: Client,
-    cluster_id: ClusterId,
-}
-
-impl Operator {
-    async fn begin(node: &Node) -> Operator {
-        let cluster_id: ClusterId = "c1".parse().unwrap();
-        let (name, address) = (node.config.name.clone(), node.peer());
-        let managed_by = Some("operator".to_owned());
-        let verb = Initialize { cluster_id: cluster_id.clone(), name, address, shards: 1, managed_by };
-        let leader = node.admin();
-        for _ in 0..2 {
-            let joined = leader.initialize(&verb).await.unwrap();
-            assert_eq!(joined, Joined { cluster_id: cluster_id.clone(), node_id: NodeId(1) });
-        }
-        Operator { leader, cluster_id }
-    }
-
-    async fn assigned(&self, node: &Node) -> NodeId {
-        let node_id = self.leader.new_node_id().await.unwrap().node_id;
-        let verb = Assign { cluster_id: self.cluster_id.clone(), node_id };
-        for _ in 0..2 {
-            assert_eq!(node.admin().assign(&verb).await.unwrap().node_id, node_id);
-        }
-        node_id
-    }
-
-    fn learner(&self, node: &Node, node_id: NodeId, expected: u64) -> AddLearner {
-        let (name, address) = (node.config.name.clone(), node.peer());
-        AddLearner { node_id, name, address, http_url: None, store_id: None, expected }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_makes_members_of_waiting_nodes() {
     let dir = TempDir::new().unwrap();
@@ -282,8 +134,8 @@ async fn an_operator_makes_members_of_waiting_nodes() {
     }
     let fewer = SetVoters { voters: [NodeId(1)].into(), expected: 3 };
     assert_eq!(code(leader.set_voters(&fewer).await).1, "stale");
-    let fewer = SetVoters { expected: 4, ..fewer };
-    assert_eq!(code(leader.set_voters(&fewer).await).1, "bad_request");
+    let nobody = SetVoters { voters: ids(&[]), expected: 4 };
+    assert_eq!(code(leader.set_voters(&nobody).await).1, "bad_request");
     assert_eq!(code(n2.admin().set_voters(&fewer).await), (421, "not_leader".into(), None));
 
     leader.transfer_leader(&TransferLeader { to: two }).await.unwrap();
@@ -312,24 +164,32 @@ async fn a_change_is_resumed_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let mut n1 = Node::started(dir.path(), "n1", Start::Wait).await;
     let mut n2 = Node::started(dir.path(), "n2", Start::Wait).await;
+    let mut n3 = Node::started(dir.path(), "n3", Start::Wait).await;
     let operator = Operator::begin(&n1).await;
     let two = operator.assigned(&n2).await;
-    n2.end().await;
+    let three = operator.assigned(&n3).await;
+    n3.end().await;
     // A learner needs nobody to be up; a vote needs it to catch up.
     operator.leader.add_learner(&operator.learner(&n2, two, 1)).await.unwrap();
-    let verb = SetVoters { voters: [NodeId(1), two].into(), expected: 2 };
+    operator.leader.add_learner(&operator.learner(&n3, three, 2)).await.unwrap();
+    let without_a_majority = SetVoters { voters: [NodeId(1), three].into(), expected: 3 };
+    assert_eq!(code(operator.leader.set_voters(&without_a_majority).await).1, "not_caught_up");
+    let verb = SetVoters { voters: [NodeId(1), two, three].into(), expected: 3 };
     let impatient = n1.admin_within(Duration::from_millis(500));
     assert!(matches!(impatient.set_voters(&verb).await, Err(ClientError::OutcomeUnknown { .. })));
-    n1.record_when("the intent", |record| !record.settled && record.generation == 3).await;
-    let more = SetVoters { voters: [two].into(), expected: 3 };
+    n1.record_when("the intent", |record| !record.settled && record.generation == 4).await;
+    let more = SetVoters { voters: [two].into(), expected: 4 };
     assert_eq!(code(n1.admin().set_voters(&more).await).1, "change_in_progress");
 
     n1.end().await;
+    n2.end().await;
     n1.start();
     n2.start();
-    n1.record_when("the change", voters(2)).await;
-    let same = n1.admin().set_voters(&verb).await.unwrap();
-    assert_eq!(same, Changed { generation: 3, settled: true });
+    n3.start();
+    n1.record_when("the change", voters(3)).await;
+    let everybody = [&n1, &n2, &n3].map(|node| format!("http://{}", node.addresses.admin));
+    let same = Client::new(&everybody, PATIENCE).unwrap().set_voters(&verb).await.unwrap();
+    assert_eq!(same, Changed { generation: 4, settled: true });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,4 +216,26 @@ async fn a_cluster_begun_halfway_is_finished_at_the_next_start() {
     lost.role_becomes(Role::Assigned).await;
     sleep(Duration::from_secs(1)).await;
     lost.role_becomes(Role::Assigned).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_moved_is_found_again() {
+    let dir = TempDir::new().unwrap();
+    let n1 = Node::started(dir.path(), "n1", Start::Bootstrap).await;
+    n1.record_when("bootstrap", voters(1)).await;
+    let n2 = Node::started(dir.path(), "n2", Start::Join(n1.http_url())).await;
+    let mut n3 = Node::started(dir.path(), "n3", Start::Join(n1.http_url())).await;
+    let before = n1.record_when("three voters", voters(3)).await;
+    let three = n3.admin().status().await.unwrap().node_id.unwrap();
+    n3.end().await;
+    // While it is away the others agree on something, and nobody is where it was.
+    n1.admin().new_node_id().await.unwrap();
+    let mut moved = Node::new(dir.path(), "n3", Start::Wait);
+    moved.start();
+    let is_there = |record: &Record| record.settled && record.members[&three].address == moved.peer();
+    let after = n2.record_when("its new address", is_there).await;
+    assert!(after.generation > before.generation);
+    assert_eq!(after.members[&three].http_url, Some(moved.http_url()));
+    moved.status_when("it follows again", |status| status.ready && status.role == Role::Voter).await;
+    assert_eq!(after.voters, before.voters);
 }

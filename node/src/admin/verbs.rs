@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use schedia_api::{
-    AddLearner, Assign, Changed, Done, Initialize, Joined, NewNodeId, SetVoters, TransferLeader,
+    AddLearner, Assign, Changed, Done, Initialize, Joined, NewNodeId, RemoveLearner, Reset, ResetDone,
+    SetVoters, TransferLeader,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use tokio::time::Instant;
 /// A verb that is one write, or few.
 const VERB_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A change of voters copies nothing, but waits for a removed node to see it. After that: 202, and the call resumes.
+/// A change of members copies nothing, but hands leadership over and waits for a removed node to see it. After that: 202,
+/// and the call resumes.
 const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Answer<T> = Result<Json<T>, DoorError>;
@@ -50,6 +52,11 @@ pub(super) async fn membership(State(admin): State<Arc<Admin>>, request: Request
     admin.changed(admin.node.member()?.set_voters(verb, Instant::now() + MEMBERSHIP_TIMEOUT).await)
 }
 
+pub(super) async fn remove_learner(State(admin): State<Arc<Admin>>, request: Request) -> ChangeAnswer {
+    let verb: RemoveLearner = admin.verb(request).await?;
+    admin.changed(admin.node.member()?.remove_learner(verb, Instant::now() + MEMBERSHIP_TIMEOUT).await)
+}
+
 pub(super) async fn transfer_leader(State(admin): State<Arc<Admin>>, request: Request) -> Answer<Done> {
     let TransferLeader { to } = admin.verb(request).await?;
     let transferred = admin.node.member()?.transfer_leader(to, soon()).await;
@@ -62,6 +69,11 @@ pub(super) async fn snapshot(State(admin): State<Arc<Admin>>, request: Request) 
         shard.snapshot().await?;
     }
     Ok(Json(Done {}))
+}
+
+pub(super) async fn reset(State(admin): State<Arc<Admin>>, request: Request) -> Answer<ResetDone> {
+    let verb: Reset = admin.verb(request).await?;
+    admin.done(admin.node.admission().reset(verb, soon()).await)
 }
 
 impl Admin {

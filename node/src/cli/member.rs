@@ -1,24 +1,41 @@
 //! `schedia member` and `schedia snapshot`: who belongs to the cluster, and who leads it.
 
+mod add;
+mod remove;
+mod reset;
+
 use super::client::{Admins, Clients, Output};
 use super::status::{member_table, overview};
 use super::{CliError, output};
 use clap::{Args, Subcommand};
-use schedia_api::{AddLearner, Assign, Client, Done, Role, SetVoters, TransferLeader};
+use schedia_api::{Client, ClientError, Done, TransferLeader};
 use schedia_apps::NodeId;
-use schedia_apps::cluster::Record;
+use schedia_apps::cluster::{Member as Known, Record};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// How often a change under way is asked about.
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How long a change may take beyond the time to wait for an endpoint: a dead member is waited for 10 s.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Subcommand)]
 pub(super) enum Member {
     /// Print the members
     List(List),
-    /// Make a waiting node (started without --bootstrap, --join, --peers) a member
-    Add(Add),
+    /// Make waiting nodes (started without --bootstrap, --join, --peers) members
+    ///
+    /// Each becomes a member without a vote and catches up; then all of them get their votes in one change.
+    Add(add::Add),
+    /// Take members out of the cluster, for good
+    ///
+    /// All of them lose their votes in one change, then the cluster lets go of them. Whoever leads hands over first.
+    /// Their ids are never used again; `schedia member reset` makes their disks blank.
+    Remove(remove::Remove),
+    /// Make a removed node blank, so that it may become a member again
+    ///
+    /// Its data are moved aside, into `aside` in its data directory; those of an earlier reset are deleted.
+    Reset(reset::Reset),
     /// Hand leadership to another voter
     TransferLeader(Transfer),
 }
@@ -27,18 +44,6 @@ pub(super) enum Member {
 pub(super) struct List {
     #[command(flatten)]
     clients: Clients,
-}
-
-#[derive(Args)]
-pub(super) struct Add {
-    /// The admin port of the node to add
-    #[arg(value_name = "URL")]
-    node: String,
-    /// Leave it without a vote
-    #[arg(long)]
-    learner: bool,
-    #[command(flatten)]
-    admins: Admins,
 }
 
 #[derive(Args)]
@@ -61,6 +66,8 @@ impl Member {
         match self {
             Member::List(list) => list.run().await,
             Member::Add(add) => add.run().await,
+            Member::Remove(remove) => remove.run().await,
+            Member::Reset(reset) => reset.run().await,
             Member::TransferLeader(transfer) => transfer.run().await,
         }
     }
@@ -76,59 +83,21 @@ impl List {
     }
 }
 
-impl Add {
-    /// The steps of an operator: an id, the node told it, a learner, a voter. Each may be given again after a failure.
-    async fn run(self) -> Result<(), CliError> {
-        let cluster = self.admins.client()?;
-        let node = cluster.to(std::slice::from_ref(&self.node))?;
-        let record = cluster.record().await?;
-        if let Some(manager) = &record.managed_by {
-            return Err(CliError::Failed(format!("membership is managed by the {manager}: change it there")));
+/// The record, if it is people who change it.
+async fn changeable(cluster: &Client) -> Result<Record, CliError> {
+    let record = cluster.record().await?;
+    match &record.managed_by {
+        Some(manager) => {
+            Err(CliError::Failed(format!("membership is managed by the {manager}: change it there")))
         }
-        let cluster_id = cluster.status().await?.cluster_id;
-        let cluster_id =
-            cluster_id.ok_or_else(|| CliError::Failed("the cluster has no id yet".to_owned()))?;
-        let status = node.status().await?;
-        if status.cluster_id.as_ref().is_some_and(|id| *id != cluster_id) || status.role == Role::Retired {
-            return Err(CliError::Failed(format!(
-                "node {} belonged to a cluster before ({:?}): start it on an empty data directory",
-                status.name, status.role
-            )));
-        }
-        let node_id = match status.node_id {
-            Some(id) => id,
-            None => cluster.new_node_id().await?.node_id,
-        };
-        node.assign(&Assign { cluster_id, node_id }).await?;
-        cluster
-            .add_learner(&AddLearner {
-                node_id,
-                name: status.name.clone(),
-                address: status.address,
-                http_url: Some(status.http_url),
-                store_id: Some(status.store_id),
-                expected: record.generation,
-            })
-            .await?;
-        let deadline = Instant::now() + self.admins.common.timeout;
-        let mut record = settled(&cluster, deadline).await?;
-        if !self.learner {
-            let voters = record.voters.iter().copied().chain([node_id]).collect();
-            cluster.set_voters(&SetVoters { voters, expected: record.generation }).await?;
-            record = settled(&cluster, deadline).await?;
-        }
-        let place = if record.voters.contains(&node_id) { "voter" } else { "learner" };
-        match self.admins.common.output {
-            Output::Json => output::json(&json!({ "node_id": node_id, "name": status.name, "role": place })),
-            Output::Table => output::line(&format!("{} is {place} {node_id}", status.name)),
-        }
+        None => Ok(record),
     }
 }
 
 /// The record once every shard follows it.
 async fn settled(cluster: &Client, deadline: Instant) -> Result<Record, CliError> {
     loop {
-        let record = cluster.record().await?;
+        let record = again(deadline, || cluster.record()).await?;
         if record.settled {
             return Ok(record);
         }
@@ -141,16 +110,54 @@ async fn settled(cluster: &Client, deadline: Instant) -> Result<Record, CliError
     }
 }
 
+/// Gives a verb that may be repeated again until it is answered: a leader that leaves is not there for a moment.
+async fn again<T, F: Future<Output = Result<T, ClientError>>>(
+    deadline: Instant,
+    mut verb: impl FnMut() -> F,
+) -> Result<T, ClientError> {
+    loop {
+        match verb().await {
+            Err(error) if nobody_answered(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+fn nobody_answered(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { status, .. } => matches!(status, 421 | 429 | 503 | 504),
+        ClientError::Unreachable(_) | ClientError::OutcomeUnknown { .. } => true,
+        ClientError::NotUnderstood { .. } | ClientError::InvalidEndpoint(_) => false,
+    }
+}
+
+/// The member of this name or id.
+fn find(record: &Record, named: &str) -> Result<Option<NodeId>, CliError> {
+    let is = |member: &&Known| member.name == named || member.id.to_string() == named;
+    match &record.members.values().filter(is).map(|member| member.id).collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [id] => Ok(Some(*id)),
+        several => {
+            let ids: Vec<String> = several.iter().map(NodeId::to_string).collect();
+            Err(CliError::Failed(format!(
+                "several members have that name or id, name one by its id: {}",
+                ids.join(", ")
+            )))
+        }
+    }
+}
+
+fn no_such(named: &str) -> CliError {
+    CliError::Failed(format!("no member has the name or id {named}"))
+}
+
 impl Transfer {
     async fn run(self) -> Result<(), CliError> {
         let client = self.admins.client()?;
         let record = client.record().await?;
-        let named = |id: &NodeId| {
-            record.members.get(id).is_some_and(|m| m.name == self.to) || id.to_string() == self.to
-        };
-        let Some(to) = record.members.keys().copied().find(named) else {
-            return Err(CliError::Failed(format!("no member has the name or id {}", self.to)));
-        };
+        let to = find(&record, &self.to)?.ok_or_else(|| no_such(&self.to))?;
         client.transfer_leader(&TransferLeader { to }).await?;
         match self.admins.common.output {
             Output::Json => output::json(&json!({ "leader": to })),

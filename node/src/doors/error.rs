@@ -202,6 +202,8 @@ impl From<JoinError> for DoorError {
             JoinError::AlreadyAssigned { .. } => DoorError::conflict("already_assigned", message),
             JoinError::Unassigned => DoorError::new(S::SERVICE_UNAVAILABLE, "unassigned", message),
             JoinError::ManagedByOperator => DoorError::new(S::FORBIDDEN, "managed_by_operator", message),
+            JoinError::NotThatMember { .. } => DoorError::conflict("other_member", message),
+            JoinError::NotConfirmed { .. } => DoorError::conflict("not_confirmed", message),
             JoinError::Invalid(_) => DoorError::bad_request(message),
             JoinError::Storage(_) => DoorError::new(S::SERVICE_UNAVAILABLE, "stopped", message),
             JoinError::Membership(error) => error.into(),
