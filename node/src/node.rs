@@ -8,6 +8,8 @@
 //!
 //! Not here: what a part does; only that it has what it needs and when it begins and ends.
 
+mod disk;
+
 use crate::config::{Config, Start};
 use crate::health::{self, Health, Unready};
 use crate::join::{Admission, Advertised, JoinError};
@@ -35,10 +37,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A local read that waits for anything longer than this is not needed for a status.
 const LOCAL_READ_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long the files of the life before a reset may stay open; a task of it sleeps for at most five seconds.
-const REOPEN_TIMEOUT: Duration = Duration::from_secs(30);
-const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a node did not start, or ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +111,7 @@ impl Listeners {
 /// Runs a node until `stop` is cancelled. After a failure of storage it stays, to say why, and ends with that error.
 pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<(), NodeError> {
     let metrics = Metrics::new();
-    let mut storage = open_storage(&config, &metrics).await?;
+    let mut storage = disk::open(&config, &metrics).await?;
     // The same ports in the next life, if there is one.
     let Addresses { http, admin, peer } = listeners.addresses();
     let config = Config { http, admin, peer, ..config };
@@ -124,7 +122,7 @@ pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) 
             Ended::Reset => {}
         }
         metrics = Metrics::new();
-        storage = open_again(&config, &metrics).await?;
+        storage = disk::open_again(&config, &metrics).await?;
         listeners = Listeners::bind(&config)?;
     }
 }
@@ -180,32 +178,6 @@ fn http_url(http: SocketAddr, peer_address: &str) -> String {
     match peer_address.rsplit_once(':') {
         Some((host, _)) if http.ip().is_unspecified() => format!("http://{host}:{}", http.port()),
         _ => format!("http://{http}"),
-    }
-}
-
-async fn open_storage(config: &Config, metrics: &Metrics) -> Result<Arc<Storage>, NodeError> {
-    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let options = storage::Options {
-        cache_bytes: bytes(config.cache_bytes),
-        overlay_bytes: bytes(config.overlay_bytes),
-        log_metrics: Some(metrics.log.clone()),
-        ..storage::Options::default()
-    };
-    let dir = config.data_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || Storage::open(&dir, options)).await;
-    Ok(Arc::new(opened.map_err(|e| NodeError::Internal(e.to_string()))??))
-}
-
-/// Opens the disk of the next life. Tasks of the one before let go of its files a moment after they were told to.
-async fn open_again(config: &Config, metrics: &Metrics) -> Result<Arc<Storage>, NodeError> {
-    let until = Instant::now() + REOPEN_TIMEOUT;
-    loop {
-        match open_storage(config, metrics).await {
-            Err(NodeError::Storage(storage::OpenError::Locked(_))) if Instant::now() < until => {
-                tokio::time::sleep(REOPEN_PAUSE).await;
-            }
-            opened => return opened,
-        }
     }
 }
 
