@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -96,11 +96,25 @@ pub async fn run(
         })
         .run(reconcile, error_policy, Arc::new(operator))
         .for_each(|result| async move {
-            if let Err(error) = result {
-                tracing::debug!(%error, "pass");
+            match result {
+                // Nothing wakes a pass until it works again: kube retries, ever more slowly.
+                Err(controller::Error::QueueError(error)) => {
+                    tracing::warn!(error = %watch_words(&error), "cannot watch");
+                }
+                Err(error) => tracing::debug!(%error, "pass"),
+                Ok(_) => {}
             }
         })
         .await;
+}
+
+/// A watch that is refused, in the same words as a refused request.
+fn watch_words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) => words(cause),
+        watcher::Error::WatchError(status) => words(&kube::Error::Api(status.clone())),
+        other => other.to_string(),
+    }
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>

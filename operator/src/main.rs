@@ -19,9 +19,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser, Debug)]
 #[command(name = "schedia-operator", version)]
 struct Arguments {
-    /// Watch RaftClusters of this namespace only; unset: of all
-    #[arg(long, env = "SCHEDIA_OPERATOR_WATCH_NAMESPACE", value_name = "NAMESPACE")]
-    watch_namespace: Option<String>,
+    /// Watch RaftClusters of these namespaces only, separated by commas; unset: of all
+    #[arg(long, env = "SCHEDIA_OPERATOR_WATCH_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
+    watch_namespace: Vec<String>,
     /// Where the Lease lives: the operator's own namespace
     #[arg(
         long,
@@ -89,8 +89,15 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     metrics.holds_lease(true);
 
     let events = Events::new(client.clone(), Some(name));
-    let passes =
-        controller::run(client, watch_namespace.as_deref(), Members::new()?, events, metrics, stop.clone());
+    let members = Members::new()?;
+    let scopes = match watch_namespace.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+    };
+    let passes = futures::future::join_all(scopes.into_iter().map(|scope| {
+        let (events, metrics) = (events.clone(), metrics.clone());
+        controller::run(client.clone(), scope, members.clone(), events, metrics, stop.clone())
+    }));
     // The Lease is held until the last pass has ended; without it no pass may go on, so the process ends.
     let (done, ended) = watch::channel(false);
     let passes = async {
