@@ -49,6 +49,11 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run helm against it
+    Helm {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build Schedia's image and print where its archive is
     Image,
     /// Build Schedia's image and load it into all nodes; or load these archives
@@ -156,6 +161,10 @@ async fn carry_out(Arguments { name, verb }: Arguments) -> Result<ExitCode, Kube
         Verb::Kubectl { args } => {
             cluster.kubeconfig()?;
             return become_program(cluster.kubectl().as_std_mut().args(args));
+        }
+        Verb::Helm { args } => {
+            cluster.kubeconfig()?;
+            return become_program(cluster.helm().as_std_mut().args(args));
         }
         Verb::Image => println!("{}", image::build(workspace()).await?.path.display()),
         Verb::LoadImage { archives } if archives.is_empty() => {

@@ -127,6 +127,13 @@ impl Cluster {
         command
     }
 
+    /// helm with the cluster's kubeconfig, to be given arguments.
+    pub fn helm(&self) -> Command {
+        let mut command = Command::new(self.programs().helm());
+        command.env("KUBECONFIG", self.paths.kubeconfig());
+        command
+    }
+
     /// A program of this machine, to be run inside all namespaces of `machine`.
     pub fn inside(&self, machine: Machine) -> Result<Command, KubeError> {
         let pid = machine::running(&self.paths, machine)?.pid.to_string();

@@ -68,7 +68,13 @@ const KUBE: Module = Module {
               -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34 \
               -X k8s.io/component-base/version.gitTreeState=clean",
 };
-const MODULES: [&Module; 4] = [&ETCD, &KUBE, &COREDNS, &LOCAL_PATH];
+const HELM: Module = Module {
+    name: "helm",
+    pins: pins!("helm"),
+    packages: &["helm.sh/helm/v4/cmd/helm"],
+    ldflags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
+};
+const MODULES: [&Module; 5] = [&ETCD, &KUBE, &COREDNS, &LOCAL_PATH, &HELM];
 
 impl Module {
     fn key(&self) -> String {
@@ -106,6 +112,11 @@ impl Programs {
     /// The command line client, for people.
     pub fn kubectl(&self) -> PathBuf {
         self.kubernetes("kubectl")
+    }
+
+    /// The package manager, for people and for the chart's tests.
+    pub fn helm(&self) -> PathBuf {
+        self.dir(&HELM).join(HELM.name)
     }
 
     pub(crate) fn etcd(&self) -> PathBuf {
@@ -154,7 +165,7 @@ impl Programs {
         for (i, module) in missing.enumerate() {
             if i == 0 {
                 say(
-                    "building the programs of Kubernetes from Go modules, once: about ten minutes on two cores",
+                    "building what is missing of the programs of Kubernetes from Go modules, once: up to twelve minutes on two cores",
                 );
             }
             self.build_module(module, say)?;
@@ -243,6 +254,12 @@ mod tests {
     fn the_version_of_kubernetes_is_the_same_in_the_pins_and_in_the_flags() {
         assert!(KUBE.pins[0].1.contains(&format!("k8s.io/kubernetes {KUBERNETES} ")));
         assert!(KUBE.ldflags.contains(&format!("gitVersion={KUBERNETES} ")));
+    }
+
+    #[test]
+    fn the_version_of_helm_is_the_same_in_the_pins_and_in_the_flags() {
+        let version = HELM.ldflags.rsplit('=').next().expect("its flags end in it");
+        assert!(HELM.pins[0].1.contains(&format!("helm.sh/helm/v4 {version} ")));
     }
 
     #[test]
