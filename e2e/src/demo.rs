@@ -2,13 +2,13 @@
 //!
 //! Each step may find its work done: running it again is fine. A failure says where to look.
 
-use crate::image;
+use crate::chart;
+use crate::image::{self, Archive};
 use crate::kube::{Cluster, KubeError, Settings};
 use crate::load::{Answer, Wire};
-use crate::namespace::{Forward, OPERATOR, OPERATOR_NAMESPACE, condition, install, is_ready, pod_names};
+use crate::namespace::{Forward, OPERATOR, OPERATOR_NAMESPACE, condition, is_ready, pod_names};
 use crate::paths::workspace;
 use crate::preflight::{self, Needs};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use schedia_crds::RaftCluster;
@@ -47,6 +47,7 @@ fn product(e: impl std::fmt::Display) -> DemoError {
 /// What was measured on the way.
 struct Figures {
     up: Duration,
+    installed: Duration,
     ready: Duration,
 }
 
@@ -63,27 +64,26 @@ pub async fn run(cluster: &Cluster, may_install: bool) -> Result<(), DemoError> 
     let up = started.elapsed();
     cluster.load_image(&archive).await?;
     let client = cluster.client().await?;
-    say("installing the operator: deploy/manifests");
-    install_operator(cluster, &client).await?;
+    say("installing the operator: helm upgrade --install schedia charts/schedia");
+    let installed = install_operator(cluster, &archive).await?;
     let (raft, ready) = apply_example(&client).await?;
     let name = raft.name_any();
     let address = cluster.publish(NAMESPACE, &name, 8080, 0).await?;
     write_and_read(&client, &raft, address).await?;
-    farewell(cluster, &name, address, &Figures { up, ready }).await
+    farewell(cluster, &name, address, &Figures { up, installed, ready }).await
 }
 
 fn say(text: &str) {
     println!("==> {text}");
 }
 
-async fn install_operator(cluster: &Cluster, client: &Client) -> Result<(), DemoError> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
-    let was_there = deployments.get_opt(OPERATOR).await.map_err(product)?.is_some();
-    if was_there {
-        // The image keeps its name when it is built anew.
-        deployments.restart(OPERATOR).await.map_err(product)?;
-    }
-    install(client, cluster.kubectl()).await.map_err(DemoError::Product)
+/// The image keeps its name when it is built anew: its digest in the pod's annotations makes the operator follow.
+async fn install_operator(cluster: &Cluster, archive: &Archive) -> Result<Duration, DemoError> {
+    let started = Instant::now();
+    let image = format!("podAnnotations.schedia\\.dev/image={}", archive.digest);
+    let more = ["--set-string", image.as_str()];
+    chart::install(cluster.helm(), chart::dir(), &more).await.map_err(DemoError::Product)?;
+    Ok(started.elapsed())
 }
 
 /// Applies `deploy/examples/quorum.yaml` and waits until it is Ready, saying what the operator does meanwhile.
@@ -147,10 +147,10 @@ async fn farewell(
 ) -> Result<(), DemoError> {
     let output = cluster.kubectl().args(["get", "raft", "-o", "wide"]).output().await.map_err(product)?;
     let kubeconfig = cluster.kubeconfig()?;
-    let Figures { up, ready } = figures;
+    let Figures { up, installed, ready } = figures;
     println!(
         "\n$ kubectl get raft -o wide\n{table}
-cluster up {up:.1} s; apply to Ready {ready:.1} s
+cluster up {up:.1} s; helm install to a ready operator {installed:.1} s; apply to Ready {ready:.1} s
 
 The client Service is at http://{address} until the cluster goes down. Go on with:
   export KUBECONFIG={kubeconfig}
@@ -160,10 +160,12 @@ The client Service is at http://{address} until the cluster goes down. Go on wit
   cargo cluster kubectl get raft -w          # in another terminal, then:
   cargo cluster kubectl delete pod {name}-0
   cargo cluster kubectl scale raft {name} --replicas=4   # refused, and says why
+  cargo cluster helm list -A
 Stop everything with:
   cargo cluster down",
         table = String::from_utf8_lossy(&output.stdout),
         up = up.as_secs_f64(),
+        installed = installed.as_secs_f64(),
         ready = ready.as_secs_f64(),
         kubeconfig = kubeconfig.display(),
         schedia = crate::paths::static_schedia().display(),

@@ -6,6 +6,8 @@
 //! * [`image`]: the container image, made without a container engine;
 //! * [`kube`]: a local Kubernetes of real parts, in namespaces of this machine;
 //! * [`verify`]: the steps of `cargo verify`, one after another;
+//! * [`generated`]: the files of the tree that are made from others;
+//! * [`chart`]: the Helm chart, installed;
 //! * [`demo`]: the steps of `cargo demo`;
 //! * [`figures`]: what this machine reaches;
 //! * [`wait`]: a condition and a deadline;
@@ -17,8 +19,10 @@
 //! * Nothing here writes to the working tree, except `cargo fixup`.
 //! * Nothing here is linked into a product binary.
 
+pub mod chart;
 pub mod demo;
 pub mod figures;
+pub mod generated;
 pub mod image;
 pub mod kube;
 pub mod load;

@@ -8,6 +8,8 @@
 
 #[path = "kubernetes/api.rs"]
 mod api;
+#[path = "kubernetes/chart.rs"]
+mod chart;
 #[path = "kubernetes/faults.rs"]
 mod faults;
 #[path = "kubernetes/life.rs"]

@@ -1,6 +1,6 @@
-//! `cargo fixup`: the one command that rewrites the tree: formatting, and the files that are generated from code.
+//! `cargo fixup`: the one command that rewrites the tree: formatting, and the files that are generated from others.
 
-use schedia_e2e::paths;
+use schedia_e2e::{generated, paths};
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
@@ -14,11 +14,12 @@ fn main() -> ExitCode {
 }
 
 fn fixup() -> Result<(), String> {
-    let path = paths::workspace().join("deploy/manifests/crd.yaml");
-    let yaml = schedia_crds::yaml();
-    if std::fs::read_to_string(&path).ok().as_deref() != Some(&yaml) {
-        std::fs::write(&path, yaml).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-        println!("written: {}", path.display());
+    for (path, text) in generated::files()? {
+        let path = paths::workspace().join(path);
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+            std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            println!("written: {}", path.display());
+        }
     }
     let format = Command::new("cargo").args(["fmt", "--all"]).current_dir(paths::workspace()).status();
     match format {

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) async fn once(client: &Client) {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(|| async {
-        if let Err(reason) = install(client, Command::new(super::kubectl::program())).await {
+        if let Err(reason) = install(client, super::kubectl::command()).await {
             panic!("{reason}");
         }
     })

@@ -7,7 +7,7 @@ use tokio::process::Command;
 /// Runs kubectl: the one of the local cluster's cache, else that of the search path. Standard input is `input`.
 pub async fn kubectl(arguments: &[&str], input: &str) -> Output {
     use tokio::io::AsyncWriteExt;
-    let mut child = Command::new(program())
+    let mut child = command()
         .args(arguments)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -21,7 +21,8 @@ pub async fn kubectl(arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().await.unwrap_or_else(|e| panic!("kubectl: {e}"))
 }
 
-pub(super) fn program() -> PathBuf {
+/// kubectl for the cluster that `KUBECONFIG` names, to be given arguments.
+pub(super) fn command() -> Command {
     let cached = crate::kube::Programs::new(&crate::paths::cache()).kubectl();
-    if cached.is_file() { cached } else { "kubectl".into() }
+    Command::new(if cached.is_file() { cached } else { PathBuf::from("kubectl") })
 }

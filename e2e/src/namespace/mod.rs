@@ -53,15 +53,17 @@ where
     run(name, test).await.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
-/// The same while no other test runs: for one that ends the operator.
+/// The same while no other test runs: for one that ends the operator, or takes away what it stands on.
 pub async fn alone_with_temp_namespace<F>(name: &str, test: impl FnOnce(Namespace) -> F)
 where
     F: Future<Output = ()>,
 {
     let _alone = OPERATOR_IN_USE.write().await;
     let outcome = run(name, test).await;
-    // Whatever became of the test, the next one finds an operator.
-    install::scale_operator(&client().await, 1).await;
+    // Whatever became of the test, the next one finds an operator, and all that it needs.
+    if let Err(reason) = install(&client().await, kubectl::command()).await {
+        eprintln!("the operator could not be installed again: {reason}");
+    }
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
 

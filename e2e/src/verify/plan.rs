@@ -76,6 +76,8 @@ const BEFORE: [Step; 9] = [
             "--test",
             "processes",
             "--test",
+            "chart",
+            "--test",
             "kubernetes",
             "--test",
             "local_kubernetes",
@@ -92,8 +94,9 @@ const BEFORE: [Step; 9] = [
     step("processes", Work::Cargo(&["test", "--locked", "--test", "processes"])),
 ];
 
-const CLUSTER: [Step; 7] = [
+const CLUSTER: [Step; 8] = [
     step("cluster build", Work::Cluster(&["build"])),
+    step("chart", Work::Cargo(&["test", "--locked", "--test", "chart"])),
     step("cluster tests", Work::Cargo(&["test", "--locked", "--test", "local_kubernetes"])),
     step("cluster up", Work::Cluster(&["up"])),
     step("load image", Work::Cluster(&["load-image"])),

@@ -1,14 +1,13 @@
-//! `cargo figures`: what this machine reaches, as Markdown.
+//! Three real processes on one machine, which share its cores and its disk with the load.
 //!
-//! Three real processes on one machine share its cores and its disk with the load: the figures compare releases on the
-//! same machine, not machines. Latency is seen by the client, from before the request to the whole answer.
+//! Latency is seen by the client, from before the request to the whole answer.
 
+use super::Table;
 use crate::load::{Answer, Load, Wire};
 use crate::process::{Cluster, applied};
 use crate::wait::eventually;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 /// Long enough for several flushes of the state.
@@ -19,25 +18,18 @@ const VALUE_BYTES: usize = 256;
 const KEYS: usize = 100_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Measures everything on three fresh nodes; the result is a Markdown table.
-pub async fn processes() -> String {
-    let mut text = "| figure | value |\n|---|---|\n".to_owned();
-    let mut row = |name: &str, value: String| {
-        eprintln!("{name}: {value}");
-        let _ = writeln!(text, "| {name} | {value} |");
-    };
+/// Measures everything on three fresh nodes.
+pub async fn processes(table: &mut Table) {
     let mut cluster = Cluster::joined(3).await;
     for clients in [16, 64] {
-        row(
-            &format!("puts of {VALUE_BYTES} B, {clients} clients, three processes"),
-            puts(&cluster, clients).await,
-        );
+        let name = format!("puts of {VALUE_BYTES} B, {clients} clients, three processes");
+        table.row(&name, &puts(&cluster, clients).await);
     }
-    row("write gap at kill -9 of the leader", gap(&mut cluster).await);
+    table.row("write gap at kill -9 of the leader", &gap(&mut cluster).await);
     drop(cluster);
     let cluster = Cluster::joined(3).await;
-    row(&format!("memory of a node with {KEYS} keys of {VALUE_BYTES} B"), memory(&cluster).await);
-    text
+    let name = format!("memory of a node with {KEYS} keys of {VALUE_BYTES} B");
+    table.row(&name, &memory(&cluster).await);
 }
 
 /// Each client puts one key after another at the leader.
