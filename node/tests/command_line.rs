@@ -68,6 +68,22 @@ async fn keys_and_values_pass_as_raw_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_asks_the_admin_port_and_hears_why_not() {
+    let node = TestNode::single().await;
+    let asked = async |admin: &str| {
+        run("http://127.0.0.1:1", &["status", "--ready", "--admin-endpoints", admin], b"").await
+    };
+    assert_eq!(asked(&node.admin_url()).await, (0, b"ready\n".to_vec(), String::new()));
+    node.end().await;
+    let waiting = TestNode::start("n1", Start::Wait).await;
+    let (status, out, words) = asked(&waiting.admin_url()).await;
+    assert_eq!((status, &out[..]), (1, &b""[..]));
+    assert!(words.starts_with("schedia: not ready: ") && words.ends_with(" (unassigned)\n"), "{words}");
+    waiting.end().await;
+    assert_eq!(asked("http://127.0.0.1:1").await.0, 3, "nobody is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_exit_status_tells_what_happened() {
     let node = TestNode::single().await;
     let url = node.http_url();

@@ -1,19 +1,35 @@
-//! `schedia status`: the cluster at a glance.
+//! `schedia status`: the cluster at a glance, or whether one node is ready.
 
 use super::client::{Clients, Output};
 use super::{CliError, output};
 use clap::Args;
 use reqwest::Method;
-use schedia_api::{Overview, OverviewMember};
+use schedia_api::{ClientError, Overview, OverviewMember, Transport};
 
 #[derive(Args)]
 pub(super) struct Status {
+    /// Ask only whether a node takes requests, at its admin port: exit status 0 if it does. For health checks of
+    /// containers, as the image holds no other program that could ask
+    #[arg(long)]
+    ready: bool,
+    /// The admin port that --ready asks
+    #[arg(
+        long,
+        env = "SCHEDIA_ADMIN_ENDPOINTS",
+        value_name = "URL,...",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:8081"
+    )]
+    admin_endpoints: Vec<String>,
     #[command(flatten)]
     clients: Clients,
 }
 
 impl Status {
     pub(super) async fn run(self) -> Result<(), CliError> {
+        if self.ready {
+            return ready(&Transport::new(&self.admin_endpoints, self.clients.common.timeout)?).await;
+        }
         let overview = overview(&self.clients).await?;
         match self.clients.common.output {
             Output::Json => output::json(&overview),
@@ -25,6 +41,17 @@ impl Status {
 /// What the first endpoint that answers knows of its cluster.
 pub(super) async fn overview(clients: &Clients) -> Result<Overview, CliError> {
     Ok(clients.transport()?.send(Method::GET, "/v1/status", None).await?.json()?)
+}
+
+/// The reason is the node's own, without advice: whoever asks this asks again by itself.
+async fn ready(admin: &Transport) -> Result<(), CliError> {
+    match admin.send(Method::GET, "/readyz", None).await {
+        Ok(_) => output::line("ready"),
+        Err(ClientError::Refused { status: 503, info }) => {
+            Err(CliError::Failed(format!("not ready: {} ({})", info.message, info.code)))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn show(overview: &Overview) -> Result<(), CliError> {
