@@ -68,8 +68,7 @@ pub enum ImageError {
 /// from there on a static program resolves names without loading libraries.
 pub async fn build(root: &Path) -> Result<Archive, ImageError> {
     let [server, operator] = compile(root).await?;
-    let archive = server.with_file_name("schedia.oci.tar");
-    let archive = archive::write(&image(server, operator), &archive)?;
+    let archive = archive::write(&image(server, operator), &crate::paths::image_archive())?;
     if archive.bytes > BYTES_MAX {
         return Err(ImageError::TooLarge { bytes: archive.bytes });
     }

@@ -20,6 +20,11 @@ pub fn static_schedia() -> PathBuf {
     target().join(format!("{}-unknown-linux-gnu/release/schedia", std::env::consts::ARCH))
 }
 
+/// The archive of the image, once `cargo cluster image` has written it.
+pub fn image_archive() -> PathBuf {
+    static_schedia().with_file_name("schedia.oci.tar")
+}
+
 /// What may be kept between clones: `E2E_CACHE`, else `schedia` in the user's cache directory.
 pub fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,6 +1,7 @@
 //! Writes an OCI archive (a tar of an OCI image layout) by hand: one uncompressed layer, no base image.
 //!
-//! `ctr images import`, `podman load`, `kind load image-archive` and `docker load` (25 and later) take it.
+//! `ctr images import`, `podman load`, `kind load image-archive` and `docker load` take it: the last one, before its
+//! release 25, by the `manifest.json` of its own format, which names the same files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,9 +122,16 @@ pub fn write(image: &Image, path: &Path) -> Result<Archive, ImageError> {
 
     let blob = |digest: &str| digest.replacen("sha256:", "blobs/sha256/", 1);
     let manifest_digest = digest(manifest.as_bytes());
+    let docker = json!([{
+        "Config": blob(&digest(config.as_bytes())),
+        "RepoTags": [image.name],
+        "Layers": [blob(&layer_digest)],
+    }])
+    .to_string();
     let mut tar = Tar::new();
     tar.file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#.as_bytes(), 0o644);
     tar.file("index.json", index.as_bytes(), 0o644);
+    tar.file("manifest.json", docker.as_bytes(), 0o644);
     tar.file(&blob(&manifest_digest), manifest.as_bytes(), 0o644);
     tar.file(&blob(&digest(config.as_bytes())), config.as_bytes(), 0o644);
     tar.file(&blob(&layer_digest), &layer, 0o644);
