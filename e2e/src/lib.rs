@@ -5,6 +5,7 @@
 //! * [`preflight`]: what this machine lacks, all of it at once;
 //! * [`image`]: the container image, made without a container engine;
 //! * [`kube`]: a local Kubernetes of real parts, in namespaces of this machine;
+//! * [`engine`]: a container engine of its own, for `deploy/compose.yaml`;
 //! * [`verify`]: the steps of `cargo verify`, one after another;
 //! * [`generated`]: the files of the tree that are made from others;
 //! * [`chart`]: the Helm chart, installed;
@@ -21,6 +22,7 @@
 
 pub mod chart;
 pub mod demo;
+pub mod engine;
 pub mod figures;
 pub mod generated;
 pub mod image;

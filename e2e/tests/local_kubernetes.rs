@@ -6,13 +6,12 @@
 // Helpers of tests are tests: their panic is the message.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use schedia_e2e::kube::{Cluster, DaemonFault, Machine, Partition, Paths, Settings};
+use schedia_e2e::kube::{Cluster, DaemonFault, Machine, Partition, Paths, Settings, surroundings};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// One test at a time: two cores carry one cluster well.
@@ -148,43 +147,14 @@ async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
-/// What a cluster must not change on the real machine.
-fn machine() -> BTreeSet<String> {
-    let settings = [
-        "vm/overcommit_memory",
-        "vm/panic_on_oom",
-        "kernel/panic",
-        "kernel/panic_on_oops",
-        "net/ipv4/ip_forward",
-    ];
-    let mut seen = BTreeSet::new();
-    for name in settings {
-        let value = std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap();
-        seen.insert(format!("{name} = {}", value.trim()));
-    }
-    let tools: [&[&str]; 6] = [
-        &["cat", "/proc/self/mountinfo"],
-        &["ip", "-oneline", "address"],
-        &["ip", "route"],
-        &["ip", "rule"],
-        &["nft", "list", "ruleset"],
-        &["losetup", "--noheadings", "--output", "NAME,BACK-FILE"],
-    ];
-    for tool in tools {
-        let output = Command::new(tool[0]).args(&tool[1..]).output().unwrap();
-        seen.extend(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned));
-    }
-    seen
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_serves_a_pod_with_a_volume_through_faults_and_goes_without_a_trace() {
-    let before = machine();
+    let before = surroundings().unwrap();
     let fixture = Fixture::new("whole").await;
     let cluster = &fixture.cluster;
     println!("cluster up: {:.1} s", fixture.up(3).await.as_secs_f32());
     assert!(cluster.status().await.unwrap().is_whole());
-    assert_eq!(machine(), before, "a cluster that is up shows nowhere outside its namespaces");
+    assert_eq!(surroundings().unwrap(), before, "a cluster that is up shows nowhere outside its namespaces");
 
     cluster.apply(POD).await.unwrap();
     fixture.kubectl(&["wait", "--for=condition=Ready", "pod/boots", "--timeout=60s"]).await;
@@ -231,7 +201,7 @@ async fn a_cluster_serves_a_pod_with_a_volume_through_faults_and_goes_without_a_
     cluster.ready().await.unwrap();
 
     fixture.down().await;
-    assert_eq!(machine(), before);
+    assert_eq!(surroundings().unwrap(), before);
     assert_eq!(boots().await, None, "the relay is gone");
     assert!(cluster.kubeconfig().is_err());
 }

@@ -115,6 +115,14 @@ impl Cluster {
         Ok((Ipv4Addr::LOCALHOST, port).into())
     }
 
+    /// Publishes an address inside the only machine of this "cluster" on a loopback port until `down`.
+    pub(crate) async fn publish_alone(&self, target: SocketAddrV4) -> Result<SocketAddr, KubeError> {
+        let spec = relay::Spec { port: 0, target, nodes: 0 };
+        let port =
+            relay::start(&self.paths, &format!("port.{}", target.port()), &spec, &self.program).await?;
+        Ok((Ipv4Addr::LOCALHOST, port).into())
+    }
+
     /// Applies manifests with kubectl; returns what it printed.
     pub async fn apply(&self, yaml: &str) -> Result<String, KubeError> {
         run_with_input(self.kubectl().args(["apply", "--filename", "-"]), "kubectl apply", yaml).await

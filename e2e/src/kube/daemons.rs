@@ -37,6 +37,7 @@ pub(crate) fn daemons(machine: Machine, paths: &Paths, programs: &Programs) -> V
         Machine::Switch => Vec::new(),
         Machine::ControlPlane => control_plane(paths, programs),
         Machine::Node(i) => node(i, paths, programs),
+        Machine::Engine => vec![crate::engine::daemon(paths)],
     }
 }
 

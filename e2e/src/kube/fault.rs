@@ -118,7 +118,9 @@ fn check(machine: Machine, nodes: u8) -> Result<(), KubeError> {
         Machine::Node(i) if i == 0 || i > nodes => {
             Err(KubeError::Refused(format!("there is no node {i}: the cluster has nodes 1 to {nodes}")))
         }
-        Machine::Switch => Err(KubeError::Refused("the switch has no cable to pull".to_owned())),
+        Machine::Switch | Machine::Engine => {
+            Err(KubeError::Refused(format!("{machine} has no cable to pull")))
+        }
         Machine::Node(_) | Machine::ControlPlane => Ok(()),
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(paths: &Paths, machine: Machine) -> Result<(), KubeError> {
     let myself = Process::myself().map_err(KubeError::io("read", "/proc/self"))?;
     match machine {
         Machine::Switch => write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0")?,
-        Machine::ControlPlane => build_world(&dir, machine, None)?,
+        Machine::ControlPlane | Machine::Engine => build_world(&dir, machine, None)?,
         Machine::Node(_) => {
             build_world(&dir, machine, Settings::read(paths)?.volumes_mib)?;
             write("/proc/sys/net/ipv4/ip_forward", "1")?;
@@ -80,7 +80,7 @@ fn build_world(dir: &Path, machine: Machine, volumes_mib: Option<u32>) -> Result
     mount_change("/", private).map_err(failed("make private", "/"))?;
     write("/proc/sys/kernel/hostname", &machine.to_string())?;
     mount_fresh("proc", "/proc", c"")?;
-    for (name, value) in SYSCTLS.iter().filter(|_| machine != Machine::ControlPlane) {
+    for (name, value) in SYSCTLS.iter().filter(|_| matches!(machine, Machine::Node(_))) {
         let file = dir.join("sysctl").join(name);
         create_dir(file.parent().unwrap_or(dir))?;
         fs::write(&file, value).map_err(KubeError::io("write", &file))?;
@@ -98,8 +98,12 @@ fn build_world(dir: &Path, machine: Machine, volumes_mib: Option<u32>) -> Result
         mount("overlay", &at, "overlay", MountFlags::empty(), options.as_c_str())
             .map_err(failed("overlay", &at))?;
     }
-    // An overlay's upper layer cannot lie on an overlay: containerd's snapshots need plain directories.
-    for plain in ["var/lib/kubelet", "var/lib/containerd", "etc/cni/net.d", "opt/local-path-provisioner"] {
+    // An overlay's upper layer cannot lie on an overlay: what holds containers' layers needs plain directories.
+    let plain: &[&str] = match machine {
+        Machine::Engine => &["var/lib/docker"],
+        _ => &["var/lib/kubelet", "var/lib/containerd", "etc/cni/net.d", "opt/local-path-provisioner"],
+    };
+    for plain in plain {
         let (from, to) = (dir.join("root").join(plain), Path::new("/").join(plain));
         create_dir(&from)?;
         create_dir(&to)?;

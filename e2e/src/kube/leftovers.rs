@@ -2,8 +2,10 @@
 //!
 //! Invariant: it looks at the kernel, not at what the cluster noted about itself.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::cgroup::Cgroups;
 use super::{KubeError, Paths, network};
@@ -24,6 +26,38 @@ pub(crate) fn list(paths: &Paths) -> Result<Vec<String>, KubeError> {
         found.push(format!("directory {}", state.display()));
     }
     Ok(found)
+}
+
+/// What no machine of ours may change outside its namespaces, whether it is up or down: kernel settings, mounts,
+/// addresses, routes, firewall rules, loop devices; one line each.
+pub fn surroundings() -> Result<BTreeSet<String>, KubeError> {
+    let settings = [
+        "vm/overcommit_memory",
+        "vm/panic_on_oom",
+        "kernel/panic",
+        "kernel/panic_on_oops",
+        "net/ipv4/ip_forward",
+    ];
+    let mut seen = BTreeSet::new();
+    for name in settings {
+        let path = format!("/proc/sys/{name}");
+        let value = fs::read_to_string(&path).map_err(KubeError::io("read", path))?;
+        seen.insert(format!("{name} = {}", value.trim()));
+    }
+    let tools: [&[&str]; 6] = [
+        &["cat", "/proc/self/mountinfo"],
+        &["ip", "-oneline", "address"],
+        &["ip", "route"],
+        &["ip", "rule"],
+        &["nft", "list", "ruleset"],
+        &["losetup", "--noheadings", "--output", "NAME,BACK-FILE"],
+    ];
+    for tool in tools {
+        let output =
+            Command::new(tool[0]).args(&tool[1..]).output().map_err(KubeError::io("run", tool[0]))?;
+        seen.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+    }
+    Ok(seen)
 }
 
 /// Mounts of or in the state directory, in the mount namespace of any process of this machine.

@@ -48,12 +48,15 @@ pub(crate) async fn start(
     let dir = paths.machine(machine);
     fs::create_dir_all(&dir).map_err(KubeError::io("create", &dir))?;
     forget(&dir)?;
-    if let Machine::Node(i) = machine {
-        for (file, text) in node_files(i, paths, &cni_plugins()?) {
-            let file = dir.join(file);
-            fs::create_dir_all(file.parent().unwrap_or(&dir)).map_err(KubeError::io("create", &file))?;
-            fs::write(&file, text).map_err(KubeError::io("write", file))?;
-        }
+    let files = match machine {
+        Machine::Node(i) => node_files(i, paths, &cni_plugins()?).to_vec(),
+        Machine::Engine => crate::engine::files(paths).to_vec(),
+        Machine::Switch | Machine::ControlPlane => Vec::new(),
+    };
+    for (file, text) in files {
+        let file = dir.join(file);
+        fs::create_dir_all(file.parent().unwrap_or(&dir)).map_err(KubeError::io("create", &file))?;
+        fs::write(&file, text).map_err(KubeError::io("write", file))?;
     }
     let cgroups = Cgroups::detect()?;
     cgroups.create(&paths.cgroup(), HOST)?;
@@ -89,8 +92,12 @@ pub(crate) async fn start(
         // The machine's cgroup will have controllers, and such a one holds no processes.
         cgroups.join(&paths.cgroup(), HOST, outer)?;
     }
-    let switch = running(paths, Machine::Switch)?;
-    network::plug_in(machine, &init, &switch, settings.nodes).await?;
+    if machine == Machine::Engine {
+        network::leave_alone(machine, &init).await?;
+    } else {
+        let switch = running(paths, Machine::Switch)?;
+        network::plug_in(machine, &init, &switch, settings.nodes).await?;
+    }
     let plugged = dir.join("network");
     fs::write(&plugged, "").map_err(KubeError::io("write", plugged))
 }

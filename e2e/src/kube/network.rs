@@ -39,6 +39,7 @@ fn address(machine: Machine) -> Ipv4Addr {
         Machine::Switch => SWITCH,
         Machine::ControlPlane => API_SERVER,
         Machine::Node(i) => node_address(i),
+        Machine::Engine => Ipv4Addr::LOCALHOST,
     }
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn port(machine: Machine) -> &'static str {
         Machine::Switch => "eth0",
         Machine::ControlPlane => "cp",
         Machine::Node(i) => NODES[usize::from(i) - 1],
+        Machine::Engine => "lo",
     }
 }
 
@@ -98,6 +100,11 @@ pub(crate) async fn plug_in(
         ip_batch(switch.pid, &cable, &format!("plugging {machine} into the switch")).await?;
     }
     ip_batch(process.pid, &inside(machine, nodes), &format!("giving {machine} its address")).await
+}
+
+/// Gives a machine that is on no switch its loopback.
+pub(crate) async fn leave_alone(machine: Machine, process: &Process) -> Result<(), KubeError> {
+    ip_batch(process.pid, "link set lo up\n", &format!("giving {machine} its loopback")).await
 }
 
 async fn ip_batch(pid: i32, batch: &str, what: &str) -> Result<(), KubeError> {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::KubeError;
 use crate::image::archive::hex;
 
-/// One machine of the cluster: a set of namespaces under one process 1.
+/// One machine: a set of namespaces under one process 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Machine {
     /// The network switch: a bridge in a network namespace of its own.
@@ -18,6 +18,8 @@ pub enum Machine {
     ControlPlane,
     /// A worker, counted from 1.
     Node(u8),
+    /// A container engine, which is on no switch: a "cluster" of this one machine ([`crate::engine`]).
+    Engine,
 }
 
 impl fmt::Display for Machine {
@@ -26,6 +28,7 @@ impl fmt::Display for Machine {
             Machine::Switch => f.write_str("switch"),
             Machine::ControlPlane => f.write_str("control-plane"),
             Machine::Node(i) => write!(f, "node-{i}"),
+            Machine::Engine => f.write_str("engine"),
         }
     }
 }
@@ -37,6 +40,7 @@ impl FromStr for Machine {
         match text {
             "switch" => Ok(Machine::Switch),
             "control-plane" | "cp" => Ok(Machine::ControlPlane),
+            "engine" => Ok(Machine::Engine),
             _ => match text.strip_prefix("node-").unwrap_or(text).parse() {
                 Ok(i) if i > 0 => Ok(Machine::Node(i)),
                 _ => Err(format!("no machine is called {text}: say control-plane, or a node by its number")),
@@ -152,7 +156,7 @@ mod tests {
         assert_eq!("node-3".parse(), Ok(Machine::Node(3)));
         assert_eq!("cp".parse(), Ok(Machine::ControlPlane));
         assert!("0".parse::<Machine>().is_err());
-        for machine in [Machine::Switch, Machine::ControlPlane, Machine::Node(7)] {
+        for machine in [Machine::Switch, Machine::ControlPlane, Machine::Node(7), Machine::Engine] {
             assert_eq!(machine.to_string().parse(), Ok(machine));
         }
     }

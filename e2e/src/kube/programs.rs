@@ -74,6 +74,13 @@ const HELM: Module = Module {
     packages: &["helm.sh/helm/v4/cmd/helm"],
     ldflags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
 };
+/// Not part of the cluster: built when an engine is wanted.
+const COMPOSE: Module = Module {
+    name: "compose",
+    pins: pins!("compose"),
+    packages: &["github.com/docker/compose/v5/cmd"],
+    ldflags: "-s -w -X github.com/docker/compose/v5/internal.Version=v5.0.2",
+};
 const MODULES: [&Module; 5] = [&ETCD, &KUBE, &COREDNS, &LOCAL_PATH, &HELM];
 
 impl Module {
@@ -101,7 +108,7 @@ impl Programs {
 
     /// Whether there is nothing to build.
     pub fn built(&self) -> bool {
-        MODULES.iter().all(|module| self.dir(module).is_dir())
+        self.missing(&MODULES).is_empty()
     }
 
     /// A program of Kubernetes by its name.
@@ -117,6 +124,11 @@ impl Programs {
     /// The package manager, for people and for the chart's tests.
     pub fn helm(&self) -> PathBuf {
         self.dir(&HELM).join(HELM.name)
+    }
+
+    /// The command `docker compose`, as a program of its own.
+    pub(crate) fn compose(&self) -> PathBuf {
+        self.dir(&COMPOSE).join(COMPOSE.name)
     }
 
     pub(crate) fn etcd(&self) -> PathBuf {
@@ -144,28 +156,40 @@ impl Programs {
         self.cache.join(module.key())
     }
 
-    /// Builds what is missing. The first time takes ten minutes on two cores; `say` hears how far it is.
-    pub async fn build(&self, say: fn(&str)) -> Result<(), KubeError> {
-        if self.built() {
-            return Ok(());
-        }
-        let this = self.clone();
-        let build = tokio::task::spawn_blocking(move || this.build_blocking(say));
-        build.await.map_err(KubeError::api("build the programs of Kubernetes"))?
+    fn missing(&self, modules: &[&'static Module]) -> Vec<&'static Module> {
+        modules.iter().copied().filter(|module| !self.dir(module).is_dir()).collect()
     }
 
-    fn build_blocking(&self, say: fn(&str)) -> Result<(), KubeError> {
+    /// Builds what is missing. The first time takes ten minutes on two cores; `say` hears how far it is.
+    pub async fn build(&self, say: fn(&str)) -> Result<(), KubeError> {
+        self.build_all(&MODULES, say).await
+    }
+
+    /// Builds compose, if it is missing: two minutes.
+    pub(crate) async fn build_compose(&self, say: fn(&str)) -> Result<(), KubeError> {
+        self.build_all(&[&COMPOSE], say).await
+    }
+
+    async fn build_all(&self, modules: &[&'static Module], say: fn(&str)) -> Result<(), KubeError> {
+        if self.missing(modules).is_empty() {
+            return Ok(());
+        }
+        let (this, modules) = (self.clone(), modules.to_vec());
+        let build = tokio::task::spawn_blocking(move || this.build_blocking(&modules, say));
+        build.await.map_err(KubeError::api("build programs from Go modules"))?
+    }
+
+    fn build_blocking(&self, modules: &[&'static Module], say: fn(&str)) -> Result<(), KubeError> {
         fs::create_dir_all(&self.cache).map_err(KubeError::io("create", &self.cache))?;
         let lock = fs::File::open(&self.cache).map_err(KubeError::io("open", &self.cache))?;
         if lock.try_lock().is_err() {
             say("another build of the same programs is under way: waiting for it");
             lock.lock().map_err(KubeError::io("lock", &self.cache))?;
         }
-        let missing = MODULES.iter().filter(|module| !self.dir(module).is_dir());
-        for (i, module) in missing.enumerate() {
+        for (i, module) in self.missing(modules).into_iter().enumerate() {
             if i == 0 {
                 say(
-                    "building what is missing of the programs of Kubernetes from Go modules, once: up to twelve minutes on two cores",
+                    "building what is missing of the pinned programs from Go modules, once: up to twelve minutes on two cores",
                 );
             }
             self.build_module(module, say)?;
@@ -263,8 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn the_version_of_compose_is_the_same_in_the_pins_and_in_the_flags() {
+        let version = COMPOSE.ldflags.rsplit('=').next().expect("its flags end in it");
+        assert!(COMPOSE.pins[0].1.contains(&format!("github.com/docker/compose/v5 {version} ")));
+    }
+
+    #[test]
     fn every_package_to_be_built_is_a_pinned_tool() {
-        for module in MODULES {
+        for module in MODULES.into_iter().chain([&COMPOSE]) {
             for package in module.packages {
                 assert!(module.pins[0].1.contains(package), "{package}");
             }

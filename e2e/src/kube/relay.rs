@@ -38,7 +38,7 @@ pub(crate) struct Spec {
     /// On 127.0.0.1; 0 picks a free one.
     pub(crate) port: u16,
     pub(crate) target: SocketAddrV4,
-    /// Through a node that many (a Service), or through the switch (0).
+    /// Through one of that many nodes (a Service), or (0) through the switch or the container engine.
     pub(crate) nodes: u8,
 }
 
@@ -169,10 +169,10 @@ async fn listen(paths: Paths, spec: Spec, port_file: &Path) -> io::Result<()> {
     }
 }
 
-/// Dials from the switch, or from the nodes in turn until one succeeds.
+/// Dials from the machines that can, in turn until one succeeds.
 async fn connect(paths: &Paths, spec: &Spec, turn: usize) -> io::Result<TcpStream> {
     let from: Vec<Machine> = match usize::from(spec.nodes) {
-        0 => vec![Machine::Switch],
+        0 => vec![Machine::Switch, Machine::Engine],
         nodes => (0..nodes).map(|i| Machine::Node(((turn + i) % nodes + 1) as u8)).collect(),
     };
     let mut last = io::Error::other("no machine is running");

@@ -36,15 +36,8 @@ impl Cluster {
         if self.runs() {
             return self.revive(settings).await;
         }
-        if !self.leftovers()?.is_empty() {
-            self.say("clearing away what a crashed run left");
-            self.clear()?;
-        }
         let started = Instant::now();
-        let state = self.paths.state();
-        fs::create_dir_all(&state).map_err(KubeError::io("create", &state))?;
-        settings.write(&self.paths)?;
-        prepare_kernel().await;
+        self.clean_start(settings).await?;
         pki::write(&self.paths, settings.nodes)?;
         machine::start(&self.paths, settings, Machine::Switch, &self.program).await?;
         let others = settings.machines().into_iter().skip(1);
@@ -68,6 +61,32 @@ impl Cluster {
         fs::write(self.marker(), "").map_err(KubeError::io("write", self.marker()))
     }
 
+    /// Starts one machine that needs no cluster, on a clean state, unless it runs: [`Machine::Engine`].
+    pub(crate) async fn up_alone(&self, machine: Machine) -> Result<(), KubeError> {
+        require_root()?;
+        let _lock = self.lock().await?;
+        if machine::process(&self.paths, machine).is_some() {
+            return Ok(());
+        }
+        let settings = Settings { nodes: 0, ..Settings::default() };
+        self.clean_start(&settings).await?;
+        machine::start(&self.paths, &settings, machine, &self.program).await?;
+        fs::write(self.marker(), "").map_err(KubeError::io("write", self.marker()))
+    }
+
+    /// An empty state directory that knows its settings, and a kernel that can do what machines need.
+    async fn clean_start(&self, settings: &Settings) -> Result<(), KubeError> {
+        if !self.leftovers()?.is_empty() {
+            self.say("clearing away what a crashed run left");
+            self.clear()?;
+        }
+        let state = self.paths.state();
+        fs::create_dir_all(&state).map_err(KubeError::io("create", &state))?;
+        settings.write(&self.paths)?;
+        prepare_kernel().await;
+        Ok(())
+    }
+
     /// Ends everything and removes everything. On a cluster that is not there it does nothing.
     pub async fn down(&self) -> Result<(), KubeError> {
         require_root()?;
@@ -79,7 +98,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         (self.say)(text);
     }
 
@@ -164,7 +183,7 @@ impl Cluster {
     }
 
     /// Asks `done` until it is, or fails with the log of the daemon that is to blame.
-    pub(super) async fn wait(
+    pub(crate) async fn wait(
         &self,
         what: &str,
         machine: Machine,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Programs looked for, and the Debian package each comes with.
-pub const PROGRAMS: [(&str, &str); 9] = [
+pub const PROGRAMS: [(&str, &str); 11] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -15,6 +15,9 @@ pub const PROGRAMS: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("busybox", "busybox-static"),
+    ("iptables", "iptables"),
+    // Not itself, but the library that comes with it: Debian's dockerd is unpacked beside, without what it depends on.
+    ("dmsetup", "dmsetup"),
 ];
 
 /// Files looked for outside the search path, and the Debian package each comes with.
@@ -33,6 +36,8 @@ pub struct Facts {
     pub root: bool,
     /// Whether Debian's package tool is here.
     pub apt: bool,
+    /// Whether a container engine is installed.
+    pub dockerd: bool,
     /// Programs and files of [`PROGRAMS`] and [`FILES`] that are not here.
     pub absent: BTreeSet<&'static str>,
     /// Version of the Rust compiler.
@@ -84,6 +89,7 @@ impl Facts {
         Facts {
             root,
             apt: on_path("apt-get").is_some(),
+            dockerd: on_path("dockerd").is_some(),
             absent: absent_programs.chain(absent_files).collect(),
             rustc: version("rustc", "--version"),
             go: version("go", "version"),
@@ -139,7 +145,8 @@ fn attempt(name: &'static str, script: &str) -> Trial {
     Trial { name, failure }
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+/// Where a program is, if it is installed.
+pub fn on_path(program: &str) -> Option<PathBuf> {
     // Debian keeps some of these where only root looks.
     let dirs = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&dirs)

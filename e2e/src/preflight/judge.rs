@@ -90,6 +90,10 @@ fn cluster(facts: &Facts) -> Vec<Missing> {
     for (name, package) in PROGRAMS.into_iter().chain(FILES).filter(|(name, _)| facts.absent.contains(name)) {
         list.push(Missing { what: name.into(), why: "not installed".into(), cure: Cure::Package(package) });
     }
+    if !facts.dockerd && !facts.apt {
+        let advice = "install Docker Engine; where there is apt-get it is unpacked beside and not installed";
+        list.push(person("dockerd", "not installed; deploy/compose.yaml is tested with it", advice));
+    }
     for trial in &facts.kernel {
         if let Some(failure) = &trial.failure {
             let advice =
@@ -144,6 +148,7 @@ mod tests {
         Facts {
             root: true,
             apt: true,
+            dockerd: false,
             absent: Default::default(),
             rustc: Some((1, 95)),
             go: Some((1, 26)),
@@ -164,6 +169,7 @@ mod tests {
     fn everything_missing_is_said_at_once() {
         let facts = Facts {
             root: false,
+            apt: false,
             absent: ["nft", "ctr", "containerd"].into(),
             rustc: Some((1, 80)),
             go: None,
@@ -175,7 +181,7 @@ mod tests {
             ..machine()
         };
         let expected = "\
-12 missing on this machine:
+13 missing on this machine:
   - rust 1.95: found 1.80
       rustup update stable (https://rustup.rs)
   - cc: does not run; it links
@@ -188,6 +194,8 @@ mod tests {
   - containerd: not installed
   - ctr: not installed
   - nft: not installed
+  - dockerd: not installed; deploy/compose.yaml is tested with it
+      install Docker Engine; where there is apt-get it is unpacked beside and not installed
   - kernel: overlayfs: unknown filesystem type
       needs the packages above, CAP_SYS_ADMIN and CAP_NET_ADMIN, and a kernel with the feature
   - kernel: cgroup controllers: pids not in the trees of v1 at /sys/fs/cgroup

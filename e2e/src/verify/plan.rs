@@ -81,6 +81,8 @@ const BEFORE: [Step; 9] = [
             "kubernetes",
             "--test",
             "local_kubernetes",
+            "--test",
+            "compose",
             "--",
             "-D",
             "warnings",
@@ -94,10 +96,11 @@ const BEFORE: [Step; 9] = [
     step("processes", Work::Cargo(&["test", "--locked", "--test", "processes"])),
 ];
 
-const CLUSTER: [Step; 8] = [
+const CLUSTER: [Step; 9] = [
     step("cluster build", Work::Cluster(&["build"])),
     step("chart", Work::Cargo(&["test", "--locked", "--test", "chart"])),
     step("cluster tests", Work::Cargo(&["test", "--locked", "--test", "local_kubernetes"])),
+    step("compose", Work::Cargo(&["test", "--locked", "--test", "compose"])),
     step("cluster up", Work::Cluster(&["up"])),
     step("load image", Work::Cluster(&["load-image"])),
     step("kubernetes", Work::Cargo(&["test", "--locked", "--test", "kubernetes"])),
