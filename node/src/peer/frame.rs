@@ -53,6 +53,8 @@ pub enum Kind {
     SnapshotEnd = 11,
     /// A node that was removed asks the leader whether it is in any shard still.
     Standing = 12,
+    /// Come into our cluster: a member asks a node that waits for it. Needs no cluster id of the other side.
+    Invite = 13,
     /// The answer to the request of the same number.
     Answer = 128,
     /// The request of the same number was refused, unread.
@@ -75,6 +77,7 @@ impl Kind {
             SnapshotPart,
             SnapshotEnd,
             Standing,
+            Invite,
             Answer,
             Refused,
         ];

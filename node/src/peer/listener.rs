@@ -167,6 +167,9 @@ impl<S: Service> Incoming<S> {
         if frame.kind == Kind::Hello && !ours {
             return Ok(Some(encode(&self.hello(me))));
         }
+        if frame.kind == Kind::Invite {
+            return self.peers.invited(&frame.body).map(Some);
+        }
         let Some(me) = me else { return Err(Refused::Blank) };
         if !ours {
             counters.cluster.fetch_add(1, Relaxed);

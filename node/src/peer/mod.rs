@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! * A frame for another cluster or another node is refused and counted, never handled.
-//! * Only `hello` is answered without a cluster id: it is how a blank node finds its cluster.
+//! * Only `hello` and `invite` are answered without a cluster id: they are how a blank node finds its cluster.
 //! * A peer's name is resolved again at every connect.
 //! * Nothing here waits without a bound, and no frame is longer than [`FRAME_BYTES_MAX`].
 //!
@@ -13,6 +13,7 @@
 
 mod connection;
 mod frame;
+mod invite;
 mod listener;
 mod stream;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 pub(crate) use connection::Answer;
 pub use connection::CallError;
 pub use frame::Kind;
+pub use invite::{Invite, InviteAnswer};
 pub use listener::{Request, Service};
 pub use stream::Parts;
 
@@ -163,6 +165,7 @@ struct Inner {
     me: OnceLock<Member>,
     connections: Mutex<HashMap<NodeId, Arc<Connection>>>,
     removed: watch::Sender<Option<u64>>,
+    invitations: invite::Invitations,
     counters: Counters,
 }
 
@@ -191,6 +194,7 @@ impl Peers {
             me: OnceLock::new(),
             connections: Mutex::default(),
             removed: watch::Sender::new(None),
+            invitations: invite::Invitations::default(),
             counters: Counters::default(),
         }))
     }

@@ -212,3 +212,22 @@ async fn bytes_that_are_no_frame_end_the_connection_and_are_counted() {
     stream.read_exact(&mut length).await.unwrap();
     assert_eq!(two.echo.calls.load(Relaxed), 0, "an answer nobody asked for reaches no shard");
 }
+
+#[tokio::test]
+async fn an_invitation_reaches_the_node_that_is_meant_and_waits_for_one() {
+    let one = member("c", 1);
+    let invite = |name: &str| Invite { name: name.into(), http_url: "http://n1:8080".into() };
+    let blank = serve(peers("n2"), "127.0.0.1:0").await;
+    assert_eq!(one.invite(&blank.address, &invite("n2")).await, Ok(InviteAnswer::Declines));
+    blank.peers.take_invitations();
+    let other = InviteAnswer::Other { name: "n2".into() };
+    assert_eq!(one.invite(&blank.address, &invite("n3")).await, Ok(other));
+    assert_eq!(one.invite(&blank.address, &invite("n2")).await, Ok(InviteAnswer::Comes));
+    assert_eq!(blank.peers.invitation().await, "http://n1:8080");
+    // Who belongs to a cluster says so, whichever it is.
+    blank.peers.assign("d".parse().unwrap(), NodeId(7));
+    let member = InviteAnswer::Member { cluster_id: "d".parse().unwrap(), node_id: NodeId(7) };
+    assert_eq!(one.invite(&blank.address, &invite("n2")).await, Ok(member));
+    let nobody = peers("n3").invite(&blank.address, &invite("n2")).await;
+    assert!(matches!(nobody, Err(CallError::NotSent(_))), "{nobody:?}");
+}
