@@ -48,6 +48,9 @@ pub struct Settings {
     /// Form a cluster of these members once, on empty disks; this node is one of them
     #[arg(long, env = "SCHEDIA_PEERS", value_name = "NAME=HOST:PORT,...")]
     peers: Option<String>,
+    /// Serve the door of another program, too
+    #[arg(long, env = "SCHEDIA_DOOR", value_name = "balsa")]
+    door: Option<Door>,
     /// The leader's heartbeat [default: 100]
     #[arg(long, env = "SCHEDIA_HEARTBEAT_MS", value_name = "N")]
     heartbeat_ms: Option<u64>,
@@ -97,6 +100,8 @@ pub struct Config {
     pub advertise_peer: Option<String>,
     /// What a blank node does.
     pub start: Start,
+    /// The doors of other programs.
+    pub doors: Doors,
     /// Raft's clockwork.
     pub timings: Timings,
     /// Memory for pages of the state files, over all shards.
@@ -122,6 +127,35 @@ pub enum Start {
     Join(String),
     /// Forms a cluster of named nodes once.
     Peers(Peers),
+    /// Begins a cluster of one when it is first written to, or comes into one when a member invites it: the manner of
+    /// `schedia balsa`.
+    Invited,
+}
+
+/// The doors that are open beside the native one and raftd's keys. All closed by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// balsa's `/set`, `/get` and `/remove`.
+    pub balsa: bool,
+    /// Whose `/join` is served: only a node run in that program's manner has one.
+    pub join: Option<Manner>,
+}
+
+/// The program that a node stands in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// `schedia raftd`.
+    Raftd,
+    /// `schedia balsa`.
+    Balsa,
+}
+
+/// A door that is opened by a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    /// `/set`, `/get` and `/remove`, as balsa has them.
+    Balsa,
 }
 
 /// The nodes of a static cluster.
@@ -182,6 +216,7 @@ impl Settings {
             bootstrap: self.bootstrap.or(other.bootstrap),
             join: self.join.or(other.join),
             peers: self.peers.or(other.peers),
+            door: self.door.or(other.door),
             heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),
             election_min_ms: self.election_min_ms.or(other.election_min_ms),
             election_max_ms: self.election_max_ms.or(other.election_max_ms),
@@ -222,6 +257,7 @@ impl Settings {
             advertise_http: self.advertise_http,
             advertise_peer: self.advertise_peer,
             start,
+            doors: Doors { balsa: self.door == Some(Door::Balsa), join: None },
             timings: timings(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
             cache_bytes: mib("--cache-mib", self.cache_mib, 64, 1..=1 << 20)?,
             overlay_bytes: mib("--overlay-mib", self.overlay_mib, 128, 8..=1 << 16)?,

@@ -147,3 +147,12 @@ fn names_and_levels_are_plain() {
     assert_eq!(error, "a node's name is 1 to 253 letters, digits, '-', '.' or '_', not \"n/1\"");
     assert!(refusal("--log-level info,,=x").starts_with("--log-level"));
 }
+
+#[test]
+fn the_doors_of_other_programs_are_closed_unless_opened() {
+    assert_eq!(check("").unwrap().doors, Doors::default());
+    assert_eq!(check("--door balsa").unwrap().doors, Doors { balsa: true, join: None });
+    assert!(with_file("name = 'n1'\ndoor = 'balsa'\n", "").unwrap().doors.balsa);
+    let error = with_file("name = 'n1'\ndoor = 'front'\n", "").unwrap_err().to_string();
+    assert!(error.contains("front") && error.contains("balsa"), "{error}");
+}

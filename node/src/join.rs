@@ -13,7 +13,10 @@
 //! Not here: when a member gets its vote (`shards/membership.rs`), what travels between peers (`peer/`).
 
 mod formation;
+mod invitation;
 mod reset;
+
+pub use invitation::{InviteError, Invited};
 
 use crate::config::{self, Start};
 use crate::peer::Peers;
@@ -115,13 +118,15 @@ pub struct Admission {
     entering: Mutex<()>,
     /// Cancelled when this node has been reset: its parts are to end, and to begin again on a blank disk.
     anew: CancellationToken,
+    /// Held while a node that waits for an invitation begins a cluster, or asks to be let into one.
+    choosing: Mutex<()>,
 }
 
 impl Admission {
     /// Nothing is started yet: see [`Admission::resume`].
     pub fn new(storage: Arc<Storage>, shards: Arc<Shards>, peers: Peers, me: Advertised) -> Admission {
-        let (entering, anew) = (Mutex::default(), CancellationToken::new());
-        Admission { storage, shards, peers, me, entering, anew }
+        let (entering, choosing, anew) = (Mutex::default(), Mutex::default(), CancellationToken::new());
+        Admission { storage, shards, peers, me, entering, choosing, anew }
     }
 
     /// Waits until this node has been reset.
@@ -218,6 +223,7 @@ impl Admission {
             }
             Start::Bootstrap => self.begin_anew(deadline).await.map_err(words),
             Start::Join(url) => self.ask(std::slice::from_ref(url)).await,
+            Start::Invited => self.come_when_invited().await,
             Start::Peers(peers) => self.form(peers, deadline).await,
         }
     }

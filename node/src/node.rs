@@ -214,6 +214,9 @@ impl Node {
         let peers =
             Peers::new(Hello { name, store_id: storage.identity().store_id, address, http_url, seed });
         let shards = Arc::new(Shards::new(storage.clone(), config.timings, peers.clone(), metrics.clone()));
+        if config.start == Start::Invited {
+            peers.take_invitations();
+        }
         let admission = Admission::new(storage.clone(), shards.clone(), peers.clone(), me.clone());
         Node {
             me,
@@ -241,7 +244,9 @@ impl Node {
         stop: CancellationToken,
     ) -> Result<(), NodeError> {
         self.admission.resume().await?;
-        part.spawn(|stop| doors::server::serve(listener, doors::native::router(self.clone()), stop));
+        part.spawn(|stop| {
+            doors::server::serve(listener, doors::native::router(self.clone(), config.doors), stop)
+        });
         part.spawn(|stop| self.shards.clone().drive_membership(stop));
         part.spawn(|stop| compaction::run(self.clone(), config.kv_history, stop));
         part.spawn(|stop| self.clone().enter(config.start, stop));

@@ -5,7 +5,7 @@
 //! * `unavailable` and its kin (503) mean certainly not applied; `outcome_unknown` (504) is the only doubt about a write.
 
 use crate::health::Unready;
-use crate::join::JoinError;
+use crate::join::{InviteError, JoinError};
 use crate::shards::{MembershipError, ShardError};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -208,6 +208,19 @@ impl From<JoinError> for DoorError {
             JoinError::Storage(_) => DoorError::new(S::SERVICE_UNAVAILABLE, "stopped", message),
             JoinError::Membership(error) => error.into(),
             JoinError::Shard(error) => error.into(),
+        }
+    }
+}
+
+impl From<InviteError> for DoorError {
+    fn from(error: InviteError) -> DoorError {
+        let message = error.to_string();
+        match error {
+            InviteError::Silent { .. } => DoorError::unavailable(message),
+            InviteError::OtherCluster { .. } => DoorError::conflict("other_cluster", message),
+            InviteError::OtherNode { .. } => DoorError::bad_request(message),
+            InviteError::Declined { .. } => DoorError::conflict("not_invited", message),
+            InviteError::Join(error) => error.into(),
         }
     }
 }

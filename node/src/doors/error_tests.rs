@@ -48,10 +48,19 @@ fn every_error_has_its_status_code_and_words() {
         MembershipError::Impossible("no voters".into()),
         MembershipError::Shard(ShardError::NoLeader),
     ];
+    let address = || "127.0.0.1:9001".to_owned();
+    let invite = vec![
+        InviteError::Silent { address: address(), reason: "connection refused".into() },
+        InviteError::OtherCluster { address: address(), cluster_id: "c2".parse().unwrap() },
+        InviteError::OtherNode { address: address(), is: "n2".into(), meant: "n9".into() },
+        InviteError::Declined { address: address() },
+        InviteError::Join(JoinError::Unassigned),
+    ];
     let errors = (shard.into_iter().map(DoorError::from))
         .chain(kv.into_iter().map(|e| ShardError::Refused(e.into()).into()))
         .chain(cluster.into_iter().map(|e| ShardError::Refused(e.into()).into()))
-        .chain(membership.into_iter().map(DoorError::from));
+        .chain(membership.into_iter().map(DoorError::from))
+        .chain(invite.into_iter().map(DoorError::from));
     let line = |e: DoorError| {
         let current = e.info.current.map_or(String::new(), |n| format!(" current={n}"));
         format!("{} {}{current}: {}\n", e.status.as_u16(), e.info.code, e.info.message)

@@ -6,8 +6,11 @@
 //!
 //! Not here: what a command does (`schedia_apps`), how it is replicated (`crate::shards`), the operator's port (`crate::admin`).
 
+mod balsa;
 pub(crate) mod bounds;
 pub mod error;
 pub mod native;
 pub(crate) mod params;
+mod plain;
+mod raftd;
 pub mod server;

@@ -9,9 +9,12 @@ mod kv;
 mod list;
 mod status;
 
+pub(super) use kv::{OCTETS, consistency};
+
 use super::bounds::Bounds;
 use super::error::DoorError;
 use super::params::Params;
+use crate::config::Doors;
 use crate::node::Node;
 use crate::shards::{Applied, Consistency, ShardError};
 use axum::Router;
@@ -32,12 +35,12 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every handler of this door needs.
 pub(super) struct Door {
-    node: Arc<Node>,
-    bounds: Bounds,
+    pub(super) node: Arc<Node>,
+    pub(super) bounds: Bounds,
 }
 
-/// The routes of this door.
-pub fn router(node: Arc<Node>) -> Router {
+/// The routes of the client port: this door's, and those of the doors that share it.
+pub fn router(node: Arc<Node>, doors: Doors) -> Router {
     let door = Arc::new(Door { node, bounds: Bounds::new() });
     let key = get(kv::get).put(kv::put).delete(kv::delete);
     Router::new()
@@ -47,6 +50,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/kv:compact", post(kv::compact))
         .route("/v1/status", get(status::status))
         .route("/v1/cluster/join", post(status::join))
+        .merge(super::raftd::routes(doors))
+        .merge(super::balsa::routes(doors))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(door)
@@ -69,6 +74,14 @@ impl Door {
     where
         F: Future<Output = Result<Response, DoorError>>,
     {
+        self.answer(handler, IntoResponse::into_response).await
+    }
+
+    /// The same, its error in the shape of another door.
+    pub(super) async fn answer<F>(&self, handler: F, shape: impl FnOnce(DoorError) -> Response) -> Response
+    where
+        F: Future<Output = Result<Response, DoorError>>,
+    {
         let metrics = &self.node.metrics().http;
         let answer = match self.bounds.admit() {
             Ok(_permit) => {
@@ -79,20 +92,24 @@ impl Door {
             }
             Err(busy) => Err(busy),
         };
-        let response = answer.unwrap_or_else(IntoResponse::into_response);
+        let response = answer.unwrap_or_else(shape);
         metrics.answered(response.status().as_u16());
         response
     }
 
     /// A write to kv, which lives on shard 0.
-    async fn propose(&self, command: kv_app::Command) -> Result<kv_app::Reply, DoorError> {
+    pub(super) async fn propose(&self, command: kv_app::Command) -> Result<kv_app::Reply, DoorError> {
         let shard = self.node.shard(ShardId(0)).map_err(|error| self.refuse(error))?;
         let answer = shard.propose(Command::Kv(command), Instant::now() + REQUEST_TIMEOUT).await;
         self.kv_reply(answer)
     }
 
     /// A read of kv.
-    async fn read(&self, query: kv_app::Query, consistency: Consistency) -> Result<kv_app::Reply, DoorError> {
+    pub(super) async fn read(
+        &self,
+        query: kv_app::Query,
+        consistency: Consistency,
+    ) -> Result<kv_app::Reply, DoorError> {
         let shard = self.node.shard(ShardId(0)).map_err(|error| self.refuse(error))?;
         let answer = shard.read(Query::Kv(query), consistency, Instant::now() + REQUEST_TIMEOUT).await;
         self.kv_reply(answer)
@@ -105,13 +122,13 @@ impl Door {
         }
     }
 
-    fn refuse(&self, error: ShardError) -> DoorError {
+    pub(super) fn refuse(&self, error: ShardError) -> DoorError {
         DoorError::from(error).with_leader(self.node.leader_url())
     }
 }
 
 /// A reply of another kind than the command: a defect of ours.
-fn unexpected(reply: &impl std::fmt::Debug) -> DoorError {
+pub(super) fn unexpected(reply: &impl std::fmt::Debug) -> DoorError {
     tracing::error!(?reply, "a reply of the wrong kind");
     DoorError::new(
         StatusCode::INTERNAL_SERVER_ERROR,

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 use schedia_api::{Client, Status};
-use schedia_node::config::{Config, LogFormat, Start};
+use schedia_node::config::{Config, Doors, LogFormat, Start};
 use schedia_node::node::{self, Addresses, Listeners};
 use schedia_node::shards::Timings;
 use schedia_node::storage::{Options, Storage};
@@ -37,6 +37,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         advertise_http: None,
         advertise_peer: None,
         start,
+        doors: Doors::default(),
         timings: Timings::default(),
         cache_bytes: 8 << 20,
         overlay_bytes: 16 << 20,

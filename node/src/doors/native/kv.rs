@@ -14,7 +14,7 @@ const REVISION: HeaderName = HeaderName::from_static("x-schedia-revision");
 const CREATE_REVISION: HeaderName = HeaderName::from_static("x-schedia-create-revision");
 const VERSION: HeaderName = HeaderName::from_static("x-schedia-version");
 
-const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+pub(in crate::doors) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub(super) async fn put(State(door): State<Arc<Door>>, request: Request) -> Response {
     door.handle(async {
@@ -133,7 +133,7 @@ fn key(parts: &Parts) -> Result<(Bytes, Params), DoorError> {
     Ok((key, params))
 }
 
-pub(super) fn consistency(params: &mut Params) -> Result<Consistency, DoorError> {
+pub(in crate::doors) fn consistency(params: &mut Params) -> Result<Consistency, DoorError> {
     match params.bytes("consistency").as_deref() {
         None | Some(b"linearizable") => Ok(Consistency::Linearizable),
         Some(b"stale") => Ok(Consistency::Stale),
