@@ -4,16 +4,19 @@
 //!
 //! Not here: what a node does (`crate::node`), how requests find an endpoint (`schedia_api::Transport`).
 
+mod balsa;
 mod client;
 mod kv;
 mod member;
 mod output;
+mod raftd;
 mod serve;
 mod status;
 
 use crate::config::Settings;
 use clap::{CommandFactory, Parser, Subcommand};
 use schedia_api::ClientError;
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -29,6 +32,15 @@ struct Cli {
 enum Command {
     /// Run a node
     Serve(Box<Settings>),
+    /// Run a node in raftd's manner: its flags, its routes
+    #[command(disable_help_flag = true)]
+    Raftd {
+        /// raftd's: [-h HOST] [-p PORT] [-join HOST:PORT] [-v] [-debug] [-trace] PATH
+        #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    /// Run a node in balsa's manner: its variables, its routes
+    Balsa,
     /// Show the cluster: its leader, its members, what it can lose
     Status(status::Status),
     /// Read and write keys
@@ -47,6 +59,9 @@ enum CliError {
     /// The arguments make no sense.
     #[error("{0}")]
     Usage(String),
+    /// Said already, in the words of the program whose manner is followed; this is the exit status.
+    #[error("exit status {0}")]
+    Said(u8),
     /// Refused, or failed.
     #[error("{0}")]
     Failed(String),
@@ -69,6 +84,7 @@ impl CliError {
             CliError::Usage(_) | CliError::Client(ClientError::InvalidEndpoint(_)) => 2,
             CliError::Client(ClientError::Unreachable(_)) => 3,
             CliError::Client(ClientError::Refused { status: 421 | 503, .. }) => 3,
+            CliError::Said(status) => *status,
             CliError::Failed(_) | CliError::Client(_) | CliError::Io { .. } => 1,
         }
     }
@@ -97,12 +113,15 @@ impl CliError {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(settings) => serve::run(*settings, &environment()),
+        Command::Raftd { words } => raftd::run(words, &environment()),
+        Command::Balsa => balsa::run(&environment()),
         command => talk(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
         Err(CliError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Said(status)) => ExitCode::from(status),
         Err(error) => {
             eprintln!("schedia: {error}");
             if let Some(hint) = error.hint() {
@@ -118,7 +137,9 @@ fn talk(command: Command) -> Result<(), CliError> {
     let runtime = runtime.map_err(|source| CliError::Io { what: "starting".to_owned(), source })?;
     runtime.block_on(async {
         match command {
-            Command::Serve(_) => unreachable!("serve has its own runtime"),
+            Command::Serve(_) | Command::Raftd { .. } | Command::Balsa => {
+                unreachable!("a node has its own runtime")
+            }
             Command::Status(status) => status.run().await,
             Command::Kv(kv) => kv.run().await,
             Command::Member(member) => member.run().await,

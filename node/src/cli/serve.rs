@@ -1,19 +1,42 @@
 //! `schedia serve`: settings, log, signals; then the node.
 
 use super::CliError;
-use crate::config::{Settings, unknown_environment};
-use crate::node::{self, Listeners};
+use crate::config::{Config, Settings, unknown_environment};
+use crate::node::{self, Addresses, Listeners};
 use crate::telemetry;
+use clap::{Args, FromArgMatches};
+use std::ffi::OsString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub(super) fn run(settings: Settings, known: &[String]) -> Result<(), CliError> {
+    let config = checked(settings, known)?;
+    start(config, async |_| Ok(()))
+}
+
+/// The settings that these flags give, as `schedia serve` takes them.
+pub(super) fn settings(flags: Vec<OsString>) -> Result<Settings, CliError> {
+    let line = Settings::augment_args(clap::Command::new("schedia serve").no_binary_name(true));
+    let matches = line.try_get_matches_from(flags);
+    let settings = matches.and_then(|matches| Settings::from_arg_matches(&matches));
+    settings.map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// The settings as flags, environment and file give them, checked.
+pub(super) fn checked(settings: Settings, known: &[String]) -> Result<Config, CliError> {
     let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
     let is_known = |name: &str| known.iter().any(|known| known == name);
     if let Some(name) = unknown_environment(names.iter().map(String::as_str), is_known) {
         return Err(CliError::Usage(format!("unknown setting in the environment: {name}")));
     }
-    let config = settings.check().map_err(|error| CliError::Usage(error.to_string()))?;
+    settings.check().map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// Runs a node until it is told to end. `bound` is called when its ports are its own, before it serves.
+pub(super) fn start(
+    config: Config,
+    bound: impl AsyncFnOnce(Addresses) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     telemetry::start(config.log_format, &config.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| CliError::Io { what: "starting".to_owned(), source })?;
@@ -21,6 +44,7 @@ pub(super) fn run(settings: Settings, known: &[String]) -> Result<(), CliError> 
         let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
         let stop = signals().map_err(|source| CliError::Io { what: "signals".to_owned(), source })?;
         let listeners = Listeners::bind(&config).map_err(|error| failed(&error))?;
+        bound(listeners.addresses()).await?;
         node::run(config, listeners, stop).await.map_err(|error| failed(&error))
     })
 }

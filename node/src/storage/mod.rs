@@ -79,6 +79,11 @@ const LOCK: &str = "lock";
 const LOG: &str = "log.redb";
 const SHARDS: &str = "shards";
 
+/// Who lives in a data directory, without opening it; `None` if it has no identity file.
+pub fn who_lives_in(dir: &Path) -> io::Result<Option<Identity>> {
+    Identity::load(dir)
+}
+
 /// The disk of a node: its directory locked, its identity, its log. Opens the state of each shard.
 pub struct Storage {
     dir: PathBuf,
