@@ -7,14 +7,20 @@
 
 #[path = "processes/bad_requests.rs"]
 mod bad_requests;
+#[path = "processes/balsa.rs"]
+mod balsa;
 #[path = "processes/command_line.rs"]
 mod command_line;
 #[path = "processes/faults.rs"]
 mod faults;
+#[path = "processes/follow.rs"]
+mod follow;
 #[path = "processes/identity.rs"]
 mod identity;
 #[path = "processes/load.rs"]
 mod load;
+#[path = "processes/raftd.rs"]
+mod raftd;
 
 use std::time::Duration;
 
