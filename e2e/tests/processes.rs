@@ -21,6 +21,8 @@ mod identity;
 mod load;
 #[path = "processes/raftd.rs"]
 mod raftd;
+#[path = "processes/scaling.rs"]
+mod scaling;
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{PATIENCE, TestNode};
+use schedia_api::Role;
 use schedia_node::config::Start;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -137,6 +138,69 @@ async fn members_are_added_and_lead() {
     assert_eq!((status, String::from_utf8(out).unwrap().lines().count()), (0, 2), "{words}");
     second.end().await;
     first.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_leave_and_begin_anew() {
+    let (first, second) = (TestNode::single().await, TestNode::start("n2", Start::Wait).await);
+    second.until("it answers", |_| true).await;
+    let (url, admins) = (first.http_url(), format!("{},{}", first.admin_url(), second.admin_url()));
+    let member = async |args: &[&str]| {
+        let all: Vec<&str> =
+            ["member"].iter().chain(args).chain(&["--admin-endpoints", &admins]).copied().collect();
+        let (status, out, words) = run(&url, &all, b"").await;
+        (status, String::from_utf8(out).unwrap(), words)
+    };
+    assert_eq!(member(&["add", &second.admin_url()]).await.0, 0);
+    let two = second.until("it votes", |status| status.role == Role::Voter).await.node_id.unwrap();
+    assert_eq!(member(&["transfer-leader", "n2"]).await.0, 0);
+
+    let (status, _, words) = member(&["remove", "n1", "n2"]).await;
+    assert!(status == 1 && words.contains("nobody would be left to vote"), "{words}");
+    let (status, _, words) = member(&["remove", "n3"]).await;
+    assert!(status == 1 && words.contains("no member has the name or id n3"), "{words}");
+    let (_, _, words) = run(&url, &["member", "reset", &second.admin_url()], b"").await;
+    assert!(words.contains("is a member of its cluster: remove it first"), "{words}");
+
+    let (status, out, words) = member(&["remove", "n2"]).await;
+    assert_eq!(status, 0, "{words}");
+    assert_eq!(out, format!("n2 ({two}) votes no more\nn2 ({two}) is removed\n"));
+    let (status, out, words) = member(&["remove", &two.to_string(), "--output", "json"]).await;
+    assert_eq!(status, 0, "removed already: {words}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&out).unwrap()["removed"], true);
+    second.until("it knows", |status| status.role == Role::Retired).await;
+    let (status, _, words) = member(&["add", &second.admin_url()]).await;
+    assert!(status == 1 && words.contains("schedia member reset"), "{words}");
+
+    let (status, out, words) = run(&url, &["member", "reset", &second.admin_url()], b"").await;
+    assert_eq!(status, 0, "{words}");
+    assert!(String::from_utf8(out).unwrap().starts_with("n2 is blank, on disk "));
+    assert_eq!(member(&["add", &second.admin_url()]).await.0, 0);
+    let again = second.until("it votes again", |status| status.role == Role::Voter).await;
+    assert!(again.node_id > Some(two));
+    second.end().await;
+    first.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_an_operators_cluster_are_left_alone() {
+    let node = TestNode::start("n1", Start::Wait).await;
+    node.until("it answers", |_| true).await;
+    let verb = schedia_api::Initialize {
+        cluster_id: "c-1".parse().unwrap(),
+        name: "n1".into(),
+        address: node.at.peer.to_string(),
+        shards: 1,
+        managed_by: Some("operator".into()),
+    };
+    node.admin().initialize(&verb).await.unwrap();
+    node.until("it is ready", |status| status.ready).await;
+    for verb in [["remove", "n1"], ["add", "http://127.0.0.1:9"]] {
+        let args = ["member", verb[0], verb[1], "--admin-endpoints", &node.admin_url()];
+        let (status, _, words) = run(&node.http_url(), &args, b"").await;
+        assert!(status == 1 && words.contains("membership is managed by the operator"), "{words}");
+    }
+    node.end().await;
 }
 
 /// A node in a process of its own, killed when dropped.

@@ -26,9 +26,7 @@ impl Add {
     pub(in crate::cli) async fn run(self) -> Result<(), CliError> {
         let cluster = self.admins.client()?;
         changeable(&cluster).await?;
-        let cluster_id = cluster.status().await?.cluster_id;
-        let cluster_id =
-            cluster_id.ok_or_else(|| CliError::Failed("the cluster has no id yet".to_owned()))?;
+        let cluster_id = cluster_id(&cluster, &self.admins.admin_endpoints).await?;
         let deadline = Instant::now() + self.admins.common.timeout + CHANGE_TIMEOUT;
         let mut added = Vec::new();
         for node in &self.nodes {
@@ -53,6 +51,19 @@ impl Add {
         }
         Ok(())
     }
+}
+
+/// The cluster of the first endpoint that is in touch with its majority: others may be blank, or were members once.
+async fn cluster_id(cluster: &Client, endpoints: &[String]) -> Result<ClusterId, CliError> {
+    for endpoint in endpoints {
+        let one = cluster.to(std::slice::from_ref(endpoint))?;
+        if one.record().await.is_ok()
+            && let Some(id) = one.status().await?.cluster_id
+        {
+            return Ok(id);
+        }
+    }
+    Err(CliError::Failed("none of the admin endpoints is a member's".to_owned()))
 }
 
 /// Makes a node a member without a vote; its id and name.

@@ -30,8 +30,15 @@ impl Shards {
     /// The entry that removed this node, `me`, if the leader of its cluster confirms that it is in no shard any more.
     /// Otherwise in words why not.
     pub async fn confirm_removed(&self, me: NodeId, deadline: Instant) -> Result<u64, String> {
+        let shards: Vec<Shard> = self.iter().cloned().collect();
+        // Whoever leads is a member, and knows that better than the others.
+        if shards.first().is_some_and(Shard::is_leader)
+            && let Ok(Answer::Not(reason)) = standing(&shards, me).await
+        {
+            return Err(reason);
+        }
         let mut addresses = BTreeMap::new();
-        for shard in self.iter() {
+        for shard in &shards {
             addresses.extend(shard.addresses());
         }
         if let Some(record) = self.record_here() {
