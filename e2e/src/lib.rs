@@ -6,6 +6,7 @@
 //! * [`image`]: the container image, made without a container engine;
 //! * [`kube`]: a local Kubernetes of real parts, in namespaces of this machine;
 //! * [`engine`]: a container engine of its own, for `deploy/compose.yaml`;
+//! * [`kind`]: kind, on this machine's engine or on that;
 //! * [`verify`]: the steps of `cargo verify`, one after another;
 //! * [`generated`]: the files of the tree that are made from others;
 //! * [`chart`]: the Helm chart, installed;
@@ -26,6 +27,7 @@ pub mod engine;
 pub mod figures;
 pub mod generated;
 pub mod image;
+pub mod kind;
 pub mod kube;
 pub mod load;
 pub mod namespace;

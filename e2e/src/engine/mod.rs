@@ -3,13 +3,15 @@
 //! The machine is one of [`crate::kube`]'s, without a switch: dockerd's bridges, firewall rules, mounts, containers and volumes
 //! exist in its namespaces only, and go with its process 1.
 //!
-//! * `debian`: where dockerd comes from if this machine has none.
+//! * `debian`: where dockerd comes from if this machine has none;
+//! * `restricted`: what only machines without CAP_SYS_RESOURCE need.
 //!
 //! Invariant: an engine that this machine may have is not asked, and its settings are not read.
 //!
 //! Not here: `docker build` (its base image is in a registry), pulling (no image is).
 
 mod debian;
+pub(crate) mod restricted;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -98,12 +100,17 @@ impl Engine {
         self.machine.publish_alone(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).await
     }
 
-    fn client(&self, program: &Path) -> Result<Command, KubeError> {
+    /// A program that talks to the engine, or calls docker to do so, to be given arguments.
+    pub(crate) fn client(&self, program: &Path) -> Result<Command, KubeError> {
         let mut command = self.inside()?;
         // Not the contexts, credentials and plugins that the caller may have for engines of his own.
         let config = self.machine.paths().machine(Machine::Engine).join("client");
         command.arg(program).env("DOCKER_HOST", SOCKET).env("DOCKER_CONFIG", config);
         command.env_remove("DOCKER_CONTEXT");
+        let docker = debian::Docker::find(self.machine.paths().cache()).program("docker");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = docker.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(dirs).unwrap_or(path));
         Ok(command)
     }
 }
@@ -121,10 +128,10 @@ pub(crate) fn daemon(paths: &Paths) -> Daemon {
 
 const CONFIG: &str = "daemon.json";
 
-/// The file that dockerd reads, relative to its machine's directory.
-pub(crate) fn files(paths: &Paths) -> [(&'static str, String); 1] {
+/// The file that dockerd reads, relative to its machine's directory. `program`: see [`Engine::new`].
+pub(crate) fn files(paths: &Paths, program: &Path) -> [(&'static str, String); 1] {
     let proxy = debian::Docker::find(paths.cache()).program("docker-proxy");
-    let config = json!({
+    let mut config = json!({
         "hosts": [SOCKET],
         "data-root": "/var/lib/docker",
         "exec-root": "/run/docker",
@@ -135,5 +142,8 @@ pub(crate) fn files(paths: &Paths) -> [(&'static str, String); 1] {
         // The default is below zero, which takes CAP_SYS_RESOURCE.
         "oom-score-adjust": 0,
     });
+    if let (Some(config), true) = (config.as_object_mut(), restricted::is_restricted()) {
+        config.extend(restricted::runtime(program));
+    }
     [(CONFIG, config.to_string())]
 }

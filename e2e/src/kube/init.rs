@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Kernel settings that kubelet insists on. They are global: it is shown files that already hold what it wants, so that
 /// it writes nothing and the real machine keeps its own values.
-const SYSCTLS: [(&str, &str); 6] = [
+pub(crate) const SYSCTLS: [(&str, &str); 6] = [
     ("vm/overcommit_memory", "1"),
     ("vm/panic_on_oom", "0"),
     ("kernel/panic", "10"),

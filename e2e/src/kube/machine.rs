@@ -50,7 +50,7 @@ pub(crate) async fn start(
     forget(&dir)?;
     let files = match machine {
         Machine::Node(i) => node_files(i, paths, &cni_plugins()?).to_vec(),
-        Machine::Engine => crate::engine::files(paths).to_vec(),
+        Machine::Engine => crate::engine::files(paths, program).to_vec(),
         Machine::Switch | Machine::ControlPlane => Vec::new(),
     };
     for (file, text) in files {

@@ -19,21 +19,21 @@
 //! delay. `docs/local-kubernetes.md` tells why things are as they are.
 
 mod cgroup;
-mod client;
+pub(crate) mod client;
 mod cluster;
 pub(crate) mod daemons;
 mod error;
 mod fault;
-mod images;
-mod init;
+pub(crate) mod images;
+pub(crate) mod init;
 mod leftovers;
 mod machine;
 mod network;
 mod paths;
 mod pki;
 pub(crate) mod process;
-mod programs;
-mod reenter;
+pub(crate) mod programs;
+pub(crate) mod reenter;
 mod relay;
 mod settings;
 mod up;

@@ -81,6 +81,16 @@ const COMPOSE: Module = Module {
     packages: &["github.com/docker/compose/v5/cmd"],
     ldflags: "-s -w -X github.com/docker/compose/v5/internal.Version=v5.0.2",
 };
+/// kind's module, whose sources hold the files of its node image.
+pub(crate) const KIND_SOURCES: &str = "sigs.k8s.io/kind@v0.33.0";
+const KIND: Module =
+    Module { name: "kind", pins: pins!("kind"), packages: &["sigs.k8s.io/kind"], ldflags: "-s -w" };
+const KUBEADM: Module = Module {
+    name: "kubeadm",
+    pins: pins!("kubeadm"),
+    packages: &["k8s.io/kubernetes/cmd/kubeadm"],
+    ldflags: KUBE.ldflags,
+};
 const MODULES: [&Module; 5] = [&ETCD, &KUBE, &COREDNS, &LOCAL_PATH, &HELM];
 
 impl Module {
@@ -126,6 +136,14 @@ impl Programs {
         self.dir(&HELM).join(HELM.name)
     }
 
+    pub(crate) fn kind(&self) -> PathBuf {
+        self.dir(&KIND).join(KIND.name)
+    }
+
+    pub(crate) fn kubeadm(&self) -> PathBuf {
+        self.dir(&KUBEADM).join(KUBEADM.name)
+    }
+
     /// The command `docker compose`, as a program of its own.
     pub(crate) fn compose(&self) -> PathBuf {
         self.dir(&COMPOSE).join(COMPOSE.name)
@@ -148,6 +166,11 @@ impl Programs {
         format!("{}-{}", COREDNS.key(), LOCAL_PATH.key())
     }
 
+    /// Changes whenever a program that goes into a node of kind does.
+    pub(crate) fn node_key(&self) -> String {
+        [&KUBE, &KUBEADM, &ETCD, &COREDNS, &LOCAL_PATH, &KIND].map(Module::key).join(" ")
+    }
+
     pub(crate) fn cache(&self) -> &Path {
         &self.cache
     }
@@ -168,6 +191,11 @@ impl Programs {
     /// Builds compose, if it is missing: two minutes.
     pub(crate) async fn build_compose(&self, say: fn(&str)) -> Result<(), KubeError> {
         self.build_all(&[&COMPOSE], say).await
+    }
+
+    /// Builds kind and kubeadm, if they are missing: a minute after Kubernetes.
+    pub(crate) async fn build_kind(&self, say: fn(&str)) -> Result<(), KubeError> {
+        self.build_all(&[&KIND, &KUBEADM], say).await
     }
 
     async fn build_all(&self, modules: &[&'static Module], say: fn(&str)) -> Result<(), KubeError> {
@@ -293,8 +321,14 @@ mod tests {
     }
 
     #[test]
+    fn kind_and_kubeadm_are_of_the_versions_that_are_said() {
+        assert!(KIND.pins[0].1.contains(&KIND_SOURCES.replace('@', " ")));
+        assert!(KUBEADM.pins[0].1.contains(&format!("k8s.io/kubernetes {KUBERNETES} ")));
+    }
+
+    #[test]
     fn every_package_to_be_built_is_a_pinned_tool() {
-        for module in MODULES.into_iter().chain([&COMPOSE]) {
+        for module in MODULES.into_iter().chain([&COMPOSE, &KIND, &KUBEADM]) {
             for package in module.packages {
                 assert!(module.pins[0].1.contains(package), "{package}");
             }

@@ -6,9 +6,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::{KubeError, Machine, Paths, init, machine, relay};
+use crate::engine::restricted;
 
 /// The first argument that marks such a start.
-const VERB: &str = "__cluster";
+pub(crate) const VERB: &str = "__cluster";
 
 /// Set once `main` has called [`reenter`].
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -22,6 +23,12 @@ pub fn reenter() {
         let program = std::env::current_exe().ok().filter(|path| path.exists());
         let _ = PROGRAM.set(program.unwrap_or_else(|| format!("/proc/{}/exe", std::process::id()).into()));
         return;
+    }
+    if let [_, verb, rest @ ..] = args.as_slice()
+        && verb == restricted::VERB
+    {
+        eprintln!("{}", restricted::become_runc(rest).chain());
+        std::process::exit(1);
     }
     let [_, verb, program, name, cache, clusters, what] = args.as_slice() else {
         eprintln!("{VERB} is not for people");

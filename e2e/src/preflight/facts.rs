@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Programs looked for, and the Debian package each comes with.
-pub const PROGRAMS: [(&str, &str); 11] = [
+pub const PROGRAMS: [(&str, &str); 12] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -18,6 +18,7 @@ pub const PROGRAMS: [(&str, &str); 11] = [
     ("iptables", "iptables"),
     // Not itself, but the library that comes with it: Debian's dockerd is unpacked beside, without what it depends on.
     ("dmsetup", "dmsetup"),
+    ("debootstrap", "debootstrap"),
 ];
 
 /// Files looked for outside the search path, and the Debian package each comes with.

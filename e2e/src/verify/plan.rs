@@ -83,6 +83,8 @@ const BEFORE: [Step; 9] = [
             "local_kubernetes",
             "--test",
             "compose",
+            "--test",
+            "kind",
             "--",
             "-D",
             "warnings",
@@ -112,6 +114,9 @@ const CLUSTER: [Step; 9] = [
     Step { name: "leftovers", work: Work::Leftovers, after_failure: AfterFailure::CleanUp("cluster up") },
 ];
 
+/// A second opinion, with a node image that takes minutes to make the first time.
+const FULL: Step = step("kind", Work::Cargo(&["test", "--locked", "--test", "kind"]));
+
 const TREE: Step = Step { name: "tree", work: Work::Tree, after_failure: AfterFailure::Always };
 
 /// The steps in order; one with an outcome already is not to be taken.
@@ -119,7 +124,9 @@ pub fn plan(options: Options, root: bool) -> Vec<(Step, Option<Outcome>)> {
     let mut steps: Vec<_> = BEFORE.into_iter().map(|step| (step, None)).collect();
     match (options.no_e2e, root) {
         (true, _) => {}
-        (false, true) => steps.extend(CLUSTER.into_iter().map(|step| (step, None))),
+        (false, true) => {
+            steps.extend(CLUSTER.into_iter().chain(options.full.then_some(FULL)).map(|step| (step, None)));
+        }
         (false, false) => {
             let reason = Outcome::NotRun("not root (say --no-e2e to leave it out on purpose)".into());
             steps.push((
@@ -154,6 +161,13 @@ mod tests {
         let options = Options { no_e2e: true, ..Options::default() };
         assert_eq!(names(options, true), names(options, false));
         assert!(plan(options, false).iter().all(|(_, given)| given.is_none()));
+    }
+
+    #[test]
+    fn a_full_run_asks_kind_for_a_second_opinion() {
+        let full = Options { full: true, ..Options::default() };
+        assert!(names(full, true).contains(&"kind") && !names(Options::default(), true).contains(&"kind"));
+        assert!(!names(full, false).contains(&"kind"), "it needs root");
     }
 
     #[test]
