@@ -12,7 +12,7 @@ use crate::config::Manner;
 use crate::storage::{self, Assigned};
 use flags::{Flags, NoFlags};
 use reqwest::{Method, Url};
-use schedia_api::{ClientError, Overview, Transport};
+use schedia_api::{Overview, Transport};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -26,9 +26,10 @@ const PEER_PORT_ABOVE: u16 = 3_000;
 const PEER_PORT_STEP: u16 = 10;
 const PEER_PORT_MAX: u16 = 32_000;
 
-/// A member that is asked which cluster it belongs to: so often, and so long each time. It may be starting as well.
-const ASKS: usize = 3;
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// A member is asked which cluster it belongs to: so often, and with a pause between. It may be starting as well.
+const ASKS: usize = 60;
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+const ASK_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(words: Vec<OsString>, known: &[String]) -> Result<(), CliError> {
     let flags = flags::parse(words).or_else(|none| match none {
@@ -166,7 +167,8 @@ fn name(path: &Path) -> Result<String, CliError> {
     Ok(name)
 }
 
-/// A disk that knows its cluster asks nobody to be let in; that it should be another cluster's is a mistake to be told.
+/// A disk that knows its cluster asks nobody to be let in; that it should be another cluster's is a mistake to be told. Asked while
+/// the node runs, since its own cluster may be waiting for its vote.
 async fn same_cluster(path: &Path, mine: &Assigned, join: &str) -> Result<(), CliError> {
     let member = Transport::new(&[format!("http://{join}")], ASK_TIMEOUT)?;
     for _ in 0..ASKS {
@@ -183,17 +185,15 @@ async fn same_cluster(path: &Path, mine: &Assigned, join: &str) -> Result<(), Cl
                     there.cluster_id
                 )));
             }
-            Err(error @ (ClientError::Unreachable(_) | ClientError::NotUnderstood { .. })) => {
-                tracing::warn!(%error, "-join is not needed any more, and could not be checked");
-                return Ok(());
-            }
             Err(error) => {
                 tracing::debug!(%error, "which cluster -join means is asked again");
-                tokio::time::sleep(ASK_TIMEOUT).await;
+                tokio::time::sleep(ASK_PAUSE).await;
             }
         }
     }
-    tracing::warn!("-join is not needed any more, and could not be checked: {join} has no leader now");
+    tracing::warn!(
+        "-join is not needed any more, and could not be checked: {join} does not say which cluster it is of"
+    );
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use crate::node::{self, Addresses, Listeners};
 use crate::telemetry;
 use clap::{Args, FromArgMatches};
 use std::ffi::OsString;
+use std::pin::pin;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -32,10 +33,11 @@ pub(super) fn checked(settings: Settings, known: &[String]) -> Result<Config, Cl
     settings.check().map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// Runs a node until it is told to end. `bound` is called when its ports are its own, before it serves.
+/// Runs a node until it is told to end. `beside` runs beside it, and is first: the ports are the node's own by then. Its error ends
+/// the node.
 pub(super) fn start(
     config: Config,
-    bound: impl AsyncFnOnce(Addresses) -> Result<(), CliError>,
+    beside: impl AsyncFnOnce(Addresses) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     telemetry::start(config.log_format, &config.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -44,8 +46,17 @@ pub(super) fn start(
         let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
         let stop = signals().map_err(|source| CliError::Io { what: "signals".to_owned(), source })?;
         let listeners = Listeners::bind(&config).map_err(|error| failed(&error))?;
-        bound(listeners.addresses()).await?;
-        node::run(config, listeners, stop).await.map_err(|error| failed(&error))
+        let beside = beside(listeners.addresses());
+        let mut node = pin!(node::run(config, listeners, stop.clone()));
+        tokio::select! {
+            biased;
+            Err(error) = beside => {
+                stop.cancel();
+                node.await.map_err(|error| failed(&error))?;
+                Err(error)
+            }
+            ended = &mut node => ended.map_err(|error| failed(&error)),
+        }
     })
 }
 
