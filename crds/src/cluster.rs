@@ -137,6 +137,14 @@ pub struct RaftClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
 
+    /// Seconds that one step of a change may last before the condition Progressing says DeadlineExceeded. Nothing is undone by it: what
+    /// is waited for is still waited for.
+    #[serde(default = "progress_deadline")]
+    #[x_kube(validation = Rule::new("self >= 60 && self <= 86400").message(
+        "progressDeadlineSeconds must be between 60 and 86400: a new member may need minutes to receive what the cluster knows"
+    ))]
+    pub progress_deadline_seconds: i32,
+
     /// Seconds a node gets to hand over leadership and stop.
     #[serde(default = "grace")]
     #[x_kube(validation = Rule::new("self >= 5 && self <= 3600").message(
@@ -164,6 +172,10 @@ fn replicas() -> i32 {
 
 fn grace() -> i64 {
     30
+}
+
+fn progress_deadline() -> i32 {
+    600
 }
 
 /// When an image is pulled.
@@ -214,12 +226,28 @@ impl Default for Storage {
 }
 
 /// What becomes of the volumes.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionPolicy {
     /// When the RaftCluster is deleted. Retain: recreated under the same name, it finds its data again.
     #[serde(default)]
     pub when_deleted: Reclaim,
+
+    /// When `replicas` is lowered: the volume claims of ordinals that the cluster no longer has. The operator deletes them itself, after a
+    /// majority has confirmed that no member lives there and the pod is gone; so the StatefulSet's own field of this name always says
+    /// Retain, and a stray `kubectl scale statefulset` costs nobody a disk. Delete also takes claims that an earlier Retain has kept.
+    #[serde(default = "delete")]
+    pub when_scaled: Reclaim,
+}
+
+fn delete() -> Reclaim {
+    Reclaim::Delete
+}
+
+impl Default for RetentionPolicy {
+    fn default() -> Self {
+        RetentionPolicy { when_deleted: Reclaim::default(), when_scaled: delete() }
+    }
 }
 
 /// Keep or delete.

@@ -21,4 +21,4 @@ pub use cluster::{
     ServiceType, Storage,
 };
 pub use schema::{crd, yaml};
-pub use status::{JointVoters, MemberStatus, RaftClusterStatus, Target};
+pub use status::{JointVoters, MemberStatus, Operation, RaftClusterStatus, Target};

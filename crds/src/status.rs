@@ -2,7 +2,7 @@
 //!
 //! Nothing in it changes with every write to the store: numbers that move all the time are metrics.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,10 @@ pub struct RaftClusterStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub members: Vec<MemberStatus>,
 
+    /// The change under way; unset at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+
     /// What the operator will do next, in words; while paused, what it would do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_action: Option<String>,
@@ -104,6 +108,22 @@ pub struct Target {
     pub image: String,
     /// The newest generation of the spec that is wholly in force.
     pub generation: i64,
+}
+
+/// A change under way.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// Bootstrap, ScaleUp or ScaleDown.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// How far it is: the reason of the condition Ready.
+    pub step: String,
+    /// The pod it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// When this step began: `spec.progressDeadlineSeconds` counts from here.
+    pub started_at: Time,
 }
 
 /// The voter sets of an open joint configuration, as node ids.

@@ -6,16 +6,20 @@
 use crate::apply::write;
 use crate::build;
 use crate::census::Census;
+use crate::failpoint::Failpoint;
 use crate::latches::Latched;
 use crate::members::Members;
 use crate::observed::{Observed, Pod};
 use crate::plan::Step;
 use crate::validate::Cluster;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1;
 use kube::api::{DeleteParams, Preconditions};
-use kube::{Api, Client};
-use schedia_api::{Assign, ClientError};
+use kube::{Api, Client, Resource};
+use schedia_api::{AddLearner, Assign, ClientError, Reset};
 use schedia_apps::StoreId;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 
 /// Why a step was not carried out, or not certainly.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +48,7 @@ impl Failure {
             Failure::Kubernetes(_) => false,
             Failure::TooEarly => true,
             Failure::Node { source, .. } => {
-                matches!(source.code(), Some("stale" | "change_in_progress" | "not_leader"))
+                matches!(source.code(), Some("stale" | "change_in_progress" | "not_leader" | "not_caught_up"))
             }
         }
     }
@@ -62,14 +66,22 @@ pub struct Hands<'a> {
     pub observed: &'a Observed,
     /// Its sum.
     pub census: &'a Census,
+    /// Where the process may have to end.
+    pub failpoint: &'a Failpoint,
 }
 
 impl Hands<'_> {
     /// Does it.
     pub async fn carry_out(&self, step: &Step) -> Result<(), Failure> {
+        self.perform(step).await?;
+        self.failpoint.after(step.kind());
+        Ok(())
+    }
+
+    async fn perform(&self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Latch(latched) => self.latch(latched).await,
-            Step::Recreate { pod, uid } => self.recreate(pod, uid).await,
+            Step::Recreate { pod, uid } => self.delete::<v1::Pod>(pod, uid).await,
             Step::Initialize { pod, store_id, verb } => {
                 let run = async { self.on_disk(pod, store_id).await?.initialize(verb).await };
                 said(pod, run.await.map(drop))
@@ -77,19 +89,51 @@ impl Hands<'_> {
             Step::Assign { leader, pod, store_id, cluster_id } => {
                 let id = async { self.members.verbs(self.address(leader)?)?.new_node_id().await };
                 let node_id = said(leader, id.await)?.node_id;
+                self.failpoint.after("DrawNodeId");
                 let verb = Assign { cluster_id: cluster_id.clone(), node_id };
                 let run = async { self.on_disk(pod, store_id).await?.assign(&verb).await };
                 said(pod, run.await.map(drop))
             }
-            Step::AddLearner { leader, verb } => {
-                let run = async { self.members.verbs(self.address(leader)?)?.add_learner(verb).await };
-                said(leader, run.await.map(drop))
+            Step::Reset { pod, verb } => self.reset(pod, verb).await,
+            Step::AddLearner { leader, verb } => self.add_learner(leader, verb).await,
+            Step::TransferLeader { leader, verb, .. } => {
+                let run = async { self.members.verbs(self.address(leader)?)?.transfer_leader(verb).await };
+                said(leader, run.await)
             }
-            Step::SetVoters { leader, verb } => {
+            Step::SetVoters { leader, verb } | Step::Settle { leader, verb } => {
                 let run = async { self.members.verbs(self.address(leader)?)?.set_voters(verb).await };
                 said(leader, run.await.map(drop))
             }
+            Step::RemoveMember { leader, verb, .. } => {
+                let run = async { self.members.verbs(self.address(leader)?)?.remove_learner(verb).await };
+                said(leader, run.await.map(drop))
+            }
+            Step::DeleteClaim { claim, uid, .. } => {
+                self.delete::<v1::PersistentVolumeClaim>(claim, uid).await
+            }
         }
+    }
+
+    async fn add_learner(&self, leader: &str, verb: &AddLearner) -> Result<(), Failure> {
+        let run = async { self.members.verbs(self.address(leader)?)?.add_learner(verb).await };
+        match run.await {
+            // It was removed before it had heard of being a member, so its node does not know yet.
+            Err(source) if source.code() == Some("removed") => {
+                let node = self.pod(&verb.name).ok().and_then(Pod::answer);
+                let Some(node) = node.filter(|node| node.node_id == Some(verb.node_id)) else {
+                    return said(leader, Err(source));
+                };
+                let Some(cluster_id) = node.cluster_id.clone() else { return said(leader, Err(source)) };
+                let verb = Reset { cluster_id, node_id: verb.node_id, store_id: node.store_id.clone() };
+                self.reset(&node.name, &verb).await
+            }
+            other => said(leader, other.map(drop)),
+        }
+    }
+
+    async fn reset(&self, pod: &str, verb: &Reset) -> Result<(), Failure> {
+        let run = async { self.on_disk(pod, &verb.store_id).await?.reset(verb).await };
+        said(pod, run.await.map(drop))
     }
 
     /// Writes the latches to the StatefulSet, provided nobody has written to it since it was observed: not even this pass.
@@ -102,10 +146,14 @@ impl Hands<'_> {
         Ok(())
     }
 
-    async fn recreate(&self, pod: &str, uid: &str) -> Result<(), Failure> {
-        let api = Api::<v1::Pod>::namespaced(self.client.clone(), &self.cluster.names.namespace);
+    /// Deletes an object, provided it is still the one that was seen.
+    async fn delete<K>(&self, name: &str, uid: &str) -> Result<(), Failure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), &self.cluster.names.namespace);
         let only = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        api.delete(pod, &DeleteParams::default().preconditions(only)).await?;
+        api.delete(name, &DeleteParams::default().preconditions(only)).await?;
         Ok(())
     }
 

@@ -2,12 +2,17 @@
 //!
 //! Invariant: an absent or silent pod proves nothing about membership; only what nodes report counts.
 
+mod roll;
+mod size;
+
+pub use roll::Roll;
+
 use crate::latches::{Latched, Latches};
 use crate::observed::{Observed, Pod};
 use crate::validate::Cluster;
-use schedia_api::{Membership, Role, Status};
+use schedia_api::{Membership, Role, ShardStatus, Status};
 use schedia_apps::cluster::{Member, Record};
-use schedia_apps::{ClusterId, NodeId};
+use schedia_apps::{ClusterId, NodeId, ShardId};
 use std::collections::BTreeSet;
 
 /// The sum of one observation.
@@ -23,27 +28,15 @@ pub struct Census {
     pub membership: Option<Membership>,
     /// The newest cluster record: by a linearizable read, else as a node last applied it.
     pub record: Option<Record>,
-    /// The number of voters in force or being bootstrapped.
+    /// The number of voters asked for: an edit takes the place of a change that is under way.
     pub target: u32,
     /// The number of pods there must be.
     pub size: u32,
-}
-
-/// How the voters answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roll {
-    /// The voters, by id or, where no node told, by pod name only.
-    pub voters: usize,
-    /// How many of them are needed.
-    pub quorum: usize,
-    /// Names of voters whose node answers as that voter.
-    pub answering: Vec<String>,
-    /// Names of voters whose pod runs but does not answer the operator.
-    pub silent: Vec<String>,
-    /// Names of voters whose pod does not run.
-    pub down: Vec<String>,
-    /// Names of voters whose pod answers from another disk.
-    pub lost: Vec<String>,
+    /// The number of voters by a linearizable read while no change is open.
+    pub voters: Option<u32>,
+    /// Whether a quorum of the voters has been read, each by itself, to be in exactly the membership that the settled record tells, on
+    /// every shard. Only then may a pod or a volume go.
+    pub read_back: bool,
 }
 
 impl Census {
@@ -61,12 +54,29 @@ impl Census {
         let membership = ours().filter_map(|(_, s)| s.shards.first()).map(|shard| shard.membership.clone());
         let membership = membership.filter(|m| m.log_id.is_some()).max_by_key(|m| m.log_id);
         let told = ours().filter_map(|(_, s)| s.record.clone()).max_by_key(|r| r.generation);
-        let record = observed.record.as_ref().map(|probe| probe.record.clone()).or(told);
-        let target = target(cluster, &latched, record.as_ref());
-        let named = ours().filter_map(|(_, s)| s.record.as_ref()).chain(&record);
-        let no_cluster = cluster_id.is_none() && latches.is_ok();
-        let size = size(cluster, observed, target, named, no_cluster);
-        Census { latches, cluster_id, strangers, membership, record, target, size }
+        let confirmed = observed.record.as_ref().map(|probe| &probe.record);
+        let settled = confirmed.filter(|record| record.settled);
+        let read_back = settled.is_some_and(|record| is_read_back(record, ours().map(|(_, s)| s)));
+        let size = size::size(&size::Sizing {
+            names: &cluster.names,
+            observed,
+            target: cluster.replicas,
+            exists: latched.initialized || told.is_some() || confirmed.is_some(),
+            may_exist: cluster_id.is_some() || latches.is_err(),
+            reported: ours().filter_map(|(_, s)| s.record.as_ref()).collect(),
+            read_back,
+        });
+        Census {
+            latches,
+            cluster_id,
+            strangers,
+            membership,
+            record: confirmed.cloned().or(told),
+            target: cluster.replicas,
+            size,
+            voters: settled.and_then(|record| u32::try_from(record.voters.len()).ok()),
+            read_back,
+        }
     }
 
     /// What is latched, as far as both places agree.
@@ -85,17 +95,19 @@ impl Census {
         self.latched().initialized || self.record.is_some()
     }
 
-    /// The member of that name in the newest record.
+    /// The member of that name in the newest record: its voter, if several have had the name.
     pub fn member(&self, name: &str) -> Option<&Member> {
-        self.record.as_ref()?.members.values().find(|member| member.name == name)
+        let record = self.record.as_ref()?;
+        let named = || record.members.values().filter(|member| member.name == name);
+        named().find(|member| record.voters.contains(&member.id)).or_else(|| named().next())
     }
 
     /// Calls the roll of the voters. While a joint configuration is open, of the voter set that answers worse.
     pub fn roll(&self, cluster: &Cluster, observed: &Observed) -> Roll {
         let Some(membership) = &self.membership else {
             // No node of the cluster answers: the pods in force are all that is known.
-            let names = (0..self.target).map(|ordinal| (None, cluster.names.pod(ordinal)));
-            return self.call(cluster, observed, names.collect());
+            let names = (0..self.size).map(|ordinal| (None, cluster.names.pod(ordinal)));
+            return Roll::call(cluster, observed, names.collect());
         };
         let named = |ids: &BTreeSet<NodeId>| {
             let name = |id: &NodeId| self.record.as_ref()?.members.get(id).map(|member| member.name.clone());
@@ -105,38 +117,8 @@ impl Census {
             Some(joint) => vec![named(&joint.old), named(&joint.new)],
             None => vec![named(&membership.voters)],
         };
-        let rolls = sets.into_iter().map(|set| self.call(cluster, observed, set));
+        let rolls = sets.into_iter().map(|set| Roll::call(cluster, observed, set));
         rolls.min_by_key(Roll::margin).unwrap_or_default()
-    }
-
-    fn call(&self, cluster: &Cluster, observed: &Observed, voters: Vec<(Option<NodeId>, String)>) -> Roll {
-        let mut roll = Roll { voters: voters.len(), quorum: voters.len() / 2 + 1, ..Roll::default() };
-        for (id, name) in voters {
-            let pod = cluster.names.ordinal(&name).and_then(|ordinal| observed.pods.get(&ordinal));
-            let list = match pod {
-                Some(pod) => match &pod.node {
-                    Ok(status) if id.is_some() && status.node_id == id => &mut roll.answering,
-                    Ok(_) => &mut roll.lost,
-                    Err(_) if pod.running => &mut roll.silent,
-                    Err(_) => &mut roll.down,
-                },
-                None => &mut roll.down,
-            };
-            list.push(name);
-        }
-        roll
-    }
-}
-
-impl Roll {
-    /// Whether a majority answers.
-    pub fn has_quorum(&self) -> bool {
-        self.voters > 0 && self.answering.len() >= self.quorum
-    }
-
-    /// How many more voters may be lost; negative: how many are missing.
-    pub fn margin(&self) -> isize {
-        self.answering.len() as isize - self.quorum as isize
     }
 }
 
@@ -144,28 +126,19 @@ fn answers(observed: &Observed) -> impl Iterator<Item = (&Pod, &Status)> {
     observed.pods.values().filter_map(|pod| Some((pod, pod.answer()?)))
 }
 
-/// The number of voters in force: latched with the intent; before that what is asked for; for a cluster that is found rather than
-/// made, what its record says. A record of one voter may be a bootstrap that was cut short, so it grows to what is asked for.
-fn target(cluster: &Cluster, latched: &Latched, record: Option<&Record>) -> u32 {
-    let recorded = record.map(|r| r.voters.len() as u32).filter(|voters| *voters > 1);
-    latched.target.or(recorded).unwrap_or(cluster.replicas)
-}
-
-/// The pods of every member must exist, so that each can start on its own disk. Pods beyond go only when a majority has confirmed
-/// that no member is among them, or when there is no cluster at all.
-fn size<'a>(
-    cluster: &Cluster,
-    observed: &Observed,
-    target: u32,
-    named: impl Iterator<Item = &'a Record>,
-    no_cluster: bool,
-) -> u32 {
-    let ordinals = named.flat_map(|r| r.members.values()).filter_map(|m| cluster.names.ordinal(&m.name));
-    let needed = ordinals.map(|ordinal| ordinal + 1).max().unwrap_or(0).max(target);
-    let replicas = observed.live.stateful_set.as_ref().and_then(|set| set.spec.as_ref()?.replicas);
-    let live = replicas.and_then(|r| u32::try_from(r).ok()).unwrap_or(0);
-    let confirmed = observed.record.as_ref().is_some_and(|probe| probe.record.settled);
-    if confirmed || no_cluster { needed } else { needed.max(live) }
+/// Whether a quorum of the voters is, each by its own word, in the membership of the record on every shard.
+fn is_read_back<'a>(record: &Record, nodes: impl Iterator<Item = &'a Status>) -> bool {
+    let is_in = |shard: &ShardStatus| {
+        let Membership { log_id: _, committed, voters, learners, joint } = &shard.membership;
+        let members = voters.union(learners);
+        *committed && joint.is_none() && *voters == record.voters && members.eq(record.members.keys())
+    };
+    let agrees = |node: &&Status| {
+        let on = |id| node.shards.iter().find(|shard| shard.shard == ShardId(id));
+        node.node_id.is_some_and(|id| record.voters.contains(&id))
+            && (0..record.shards).all(|id| on(id).is_some_and(is_in))
+    };
+    nodes.filter(agrees).count() > record.voters.len() / 2
 }
 
 /// A role as the status shows it.

@@ -5,6 +5,7 @@ use crate::build::build;
 use crate::carry_out::{Failure, Hands};
 use crate::census::Census;
 use crate::events::Events;
+use crate::failpoint::Failpoint;
 use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::names::MANAGER;
@@ -53,30 +54,33 @@ pub enum PassError {
     Kubernetes(#[from] kube::Error),
 }
 
+/// What passes are made with.
+#[derive(Debug)]
+pub struct Tools {
+    /// The way to the nodes.
+    pub members: Members,
+    /// Tells people.
+    pub events: Events,
+    /// Tells machines.
+    pub metrics: Arc<Metrics>,
+    /// Where the process may have to end.
+    pub failpoint: Arc<Failpoint>,
+}
+
 /// What all passes share.
 struct Operator {
     client: Client,
-    members: Members,
     pushes: Pushes,
-    events: Events,
-    metrics: Arc<Metrics>,
+    tools: Tools,
     /// Passes that failed in a row, by resource. std Mutex: never held across an await.
     failures: Mutex<BTreeMap<(String, String), u32>>,
 }
 
 /// Runs passes until `stop` says so. With a namespace: only over clusters in it.
-pub async fn run(
-    client: Client,
-    namespace: Option<&str>,
-    members: Members,
-    events: Events,
-    metrics: Arc<Metrics>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, mut stop: watch::Receiver<bool>) {
     let (wake, wakes) = mpsc::channel(WAKES_MAX);
-    let pushes = Pushes::new(members.clone(), wake);
-    let operator =
-        Operator { client: client.clone(), members, pushes, events, metrics, failures: Mutex::default() };
+    let pushes = Pushes::new(tools.members.clone(), wake);
+    let operator = Operator { client: client.clone(), pushes, tools, failures: Mutex::default() };
     let clusters = scoped::<DeserializeGuard<RaftCluster>>(&client, namespace);
     let wakes = futures::stream::unfold(wakes, |mut wakes| async {
         let woken: ObjectRef<RaftCluster> = wakes.recv().await?;
@@ -153,7 +157,7 @@ async fn reconcile(
     let begun = Instant::now();
     // Boxed: the future holds everything one pass has seen.
     let result = Box::pin(operator.reconcile(&resource)).await;
-    operator.metrics.pass(result.is_ok(), begun.elapsed().as_secs_f64());
+    operator.tools.metrics.pass(result.is_ok(), begun.elapsed().as_secs_f64());
     let key = (resource.namespace().unwrap_or_default(), resource.name_any());
     let mut failures = operator.failures.lock().unwrap_or_else(PoisonError::into_inner);
     match &result {
@@ -194,7 +198,7 @@ impl Operator {
             // Gone or going: the garbage collector takes the objects, the StatefulSet's retention policy the volumes.
             Some(DeserializeGuard(Ok(_))) | None => {
                 self.pushes.forget(&namespace, &name);
-                self.metrics.forget(&namespace, &name);
+                self.tools.metrics.forget(&namespace, &name);
                 return Ok(Action::await_change());
             }
         };
@@ -206,7 +210,7 @@ impl Operator {
 
     /// observe -> validate -> build -> plan -> apply -> carry out -> status.
     async fn pass(&self, resource: &RaftCluster) -> Result<Action, PassError> {
-        let observed = Box::pin(observe(&self.client, &self.members, resource)).await?;
+        let observed = Box::pin(observe(&self.client, &self.tools.members, resource)).await?;
         self.pushes.follow(&resource.namespace().unwrap_or_default(), &resource.name_any(), &observed);
         let cluster = match validate(resource) {
             Ok(cluster) => cluster,
@@ -215,22 +219,25 @@ impl Operator {
         let census = Census::of(&cluster, &observed);
         let built = build(&cluster, &census, &observed.live);
         let plan = plan(&cluster, &observed, &census, &built, &fresh_id());
-        self.metrics.cluster(&cluster, &observed, &census, &plan.quorum);
-        let applied = Box::pin(apply(&self.client, &cluster, &observed, &plan, built)).await?;
+        self.tools.metrics.cluster(&cluster, &observed, &census, &plan.quorum);
+        let Tools { members, failpoint, .. } = &self.tools;
+        let applied = Box::pin(apply(&self.client, &cluster, &observed, &plan, built, failpoint)).await?;
 
         let mut outcome = Outcome { latched: census.latched(), failure: None };
         if let Some(step) = plan.step_now() {
-            let (client, members) = (&self.client, &self.members);
-            let hands = Hands { client, members, cluster: &cluster, observed: &observed, census: &census };
+            let (client, cluster) = (&self.client, &cluster);
+            let hands = Hands { client, members, cluster, observed: &observed, census: &census, failpoint };
             let result = hands.carry_out(step).await;
             outcome = self.after(resource, step, result, outcome).await;
         }
         let after = status::status(&cluster, &observed, &census, &plan, &applied, &outcome);
-        self.events.transition(resource, &after).await;
+        self.tools.events.transition(resource, &after).await;
+        let overdue = status::is_overdue(&after);
         if status::write(&self.client, resource, after).await? {
-            self.metrics.status_written();
+            self.tools.metrics.status_written();
+            failpoint.after("WriteStatus");
         }
-        Ok(Action::requeue(pause(&plan, &outcome)))
+        Ok(Action::requeue(if overdue { IN_TROUBLE } else { pause(&plan, &outcome) }))
     }
 
     async fn after(
@@ -241,11 +248,11 @@ impl Operator {
         outcome: Outcome,
     ) -> Outcome {
         let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
-        self.metrics.step(step.kind(), result.is_ok());
+        self.tools.metrics.step(step.kind(), result.is_ok());
         match (result, step) {
             (Ok(()), step) => {
                 tracing::info!(%namespace, %name, %step, "step");
-                self.events.step(resource, step).await;
+                self.tools.events.step(resource, step).await;
                 match step {
                     Step::Latch(latched) => Outcome { latched: latched.clone(), ..outcome },
                     _ => outcome,
@@ -278,10 +285,10 @@ impl Operator {
         let after = status::unworkable(resource, reason, message, Timestamp::now());
         let known = resource.status.as_ref().is_some_and(|before| before.conditions == after.conditions);
         if !known {
-            self.events.warn(resource, reason, message.to_owned()).await;
+            self.tools.events.warn(resource, reason, message.to_owned()).await;
         }
         if status::write(&self.client, resource, after).await? {
-            self.metrics.status_written();
+            self.tools.metrics.status_written();
         }
         Ok(Action::requeue(STEADY))
     }
@@ -290,7 +297,7 @@ impl Operator {
     async fn malformed(&self, namespace: &str, name: &str, error: &str) -> Result<Action, PassError> {
         tracing::warn!(%namespace, %name, %error, "a RaftCluster cannot be read");
         if let Some(metadata) = status::mark_malformed(&self.client, namespace, name, error).await? {
-            self.events.warn(&metadata, "Malformed", error.to_owned()).await;
+            self.tools.events.warn(&metadata, "Malformed", error.to_owned()).await;
         }
         Ok(Action::requeue(STEADY))
     }
@@ -301,12 +308,10 @@ fn pause(plan: &Plan, outcome: &Outcome) -> Duration {
     match plan.reason {
         _ if outcome.failure.is_some() => IN_TROUBLE,
         _ if plan.step_now().is_some() => AFTER_STEP,
+        _ if plan.apply && plan.resize => AFTER_STEP,
         Reason::Ready => STEADY,
-        Reason::Bootstrapping | Reason::AddingLearner | Reason::CatchingUp | Reason::ChangingMembership => {
-            IN_MOTION
-        }
-        Reason::Degraded | Reason::QuorumLost | Reason::NodesUnreachable => IN_TROUBLE,
-        Reason::Blocked | Reason::Invalid | Reason::Paused => IN_TROUBLE,
+        reason if reason.is_on_the_way() => IN_MOTION,
+        _ => IN_TROUBLE,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Kubernetes folds events of one (action, reason, object) into one and keeps its first note, so the action names the pod.
 
 use crate::plan::Step;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource};
 use schedia_crds::{RaftCluster, RaftClusterStatus};
@@ -39,15 +40,18 @@ impl Events {
         self.publish(resource, EventType::Warning, reason, reason.to_owned(), note).await;
     }
 
-    /// What Ready says has changed, if it has.
+    /// What Ready says has changed, if it has; and whatever keeps a change from going on.
     pub async fn transition(&self, resource: &RaftCluster, after: &RaftClusterStatus) {
-        let before = resource.status.as_ref().and_then(|status| ready(status));
-        let Some(now) = ready(after) else { return };
-        if before.is_some_and(|before| before.reason == now.reason) {
-            return;
+        if let Some(now) = news(resource, after, "Progressing")
+            && ["DeadlineExceeded", "ScaleDownUnsafe"].contains(&now.reason.as_str())
+        {
+            self.warn(resource, &now.reason, now.message.clone()).await;
         }
+        let Some(now) = news(resource, after, "Ready") else { return };
         // Steps on the way have events of their own.
-        if ["AddingLearner", "CatchingUp", "ChangingMembership"].contains(&now.reason.as_str()) {
+        let on_the_way =
+            ["AddingLearner", "CatchingUp", "ChangingMembership", "TransferringLeader", "RemovingMember"];
+        if on_the_way.contains(&now.reason.as_str()) {
             return;
         }
         let grave = ["Degraded", "QuorumLost", "NodesUnreachable", "Blocked", "Invalid"]
@@ -70,6 +74,12 @@ impl Events {
     }
 }
 
-fn ready(status: &RaftClusterStatus) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == "Ready")
+/// A condition, if its reason has changed.
+fn news<'a>(resource: &RaftCluster, after: &'a RaftClusterStatus, type_: &str) -> Option<&'a Condition> {
+    let of = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == type_);
+    let now = of(&after.conditions)?;
+    let before = resource.status.iter().flat_map(|status| &status.conditions);
+    let before =
+        before.filter(|condition| condition.type_ == type_).map(|condition| &condition.reason).next();
+    (before != Some(&now.reason)).then_some(now)
 }

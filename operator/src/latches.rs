@@ -7,7 +7,7 @@
 //! * A latched cluster id is never replaced by another one.
 //! * Once either place says `initialized`, nothing is initialized again.
 
-use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_INITIALIZED, ANNOTATION_REPLICAS};
+use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_INITIALIZED};
 use crate::validate::Cluster;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use schedia_apps::ClusterId;
@@ -20,8 +20,6 @@ pub struct Latched {
     pub cluster_id: Option<ClusterId>,
     /// Whether a node has confirmed it.
     pub initialized: bool,
-    /// The number of voters the bootstrap is for: from then on only a membership change alters it.
-    pub target: Option<u32>,
 }
 
 /// The latches as found.
@@ -36,11 +34,8 @@ pub struct Latches {
 impl Latches {
     /// Reads both places. `Err`: they contradict each other, in words.
     pub fn read(cluster: &Cluster, stateful_set: Option<&StatefulSet>) -> Result<Latches, String> {
-        let status = Latched {
-            cluster_id: cluster.latched_id.clone(),
-            initialized: cluster.status.initialized,
-            target: cluster.status.target.as_ref().and_then(|t| u32::try_from(t.replicas).ok()),
-        };
+        let status =
+            Latched { cluster_id: cluster.latched_id.clone(), initialized: cluster.status.initialized };
         let annotations = stateful_set.and_then(|set| set.metadata.annotations.as_ref());
         let annotation = annotations.map(Latched::read).transpose()?.unwrap_or_default();
         let Some(cluster_id) = agreed(&status.cluster_id, &annotation.cluster_id)? else {
@@ -49,7 +44,6 @@ impl Latches {
         let union = Latched {
             cluster_id: Some(cluster_id),
             initialized: status.initialized || annotation.initialized,
-            target: annotation.target.or(status.target),
         };
         let complete = status == union && annotation == union;
         Ok(Latches { union, complete })
@@ -70,23 +64,19 @@ impl Latched {
     fn read(annotations: &BTreeMap<String, String>) -> Result<Latched, String> {
         let text = |key: &str| annotations.get(key).cloned();
         let cluster_id = text(ANNOTATION_CLUSTER_ID).map(ClusterId::try_from).transpose();
-        let target = text(ANNOTATION_REPLICAS).map(|t| t.parse()).transpose();
         Ok(Latched {
             cluster_id: cluster_id
                 .map_err(|e| format!("annotation {ANNOTATION_CLUSTER_ID} of the StatefulSet is {e}"))?,
             initialized: text(ANNOTATION_INITIALIZED).as_deref() == Some("true"),
-            target: target
-                .map_err(|e| format!("annotation {ANNOTATION_REPLICAS} of the StatefulSet: {e}"))?,
         })
     }
 
     /// As the StatefulSet carries it.
     pub fn annotations(&self) -> BTreeMap<String, String> {
-        let Latched { cluster_id, initialized, target } = self;
+        let Latched { cluster_id, initialized } = self;
         let pairs = [
             (ANNOTATION_CLUSTER_ID, cluster_id.as_ref().map(ToString::to_string)),
             (ANNOTATION_INITIALIZED, initialized.then(|| "true".to_owned())),
-            (ANNOTATION_REPLICAS, target.map(|t| t.to_string())),
         ];
         pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -97,8 +87,8 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn latched(id: &str, initialized: bool, target: u32) -> Latched {
-        Latched { cluster_id: Some(id.parse().unwrap()), initialized, target: Some(target) }
+    fn latched(id: &str, initialized: bool) -> Latched {
+        Latched { cluster_id: Some(id.parse().unwrap()), initialized }
     }
 
     fn read(status: Option<&Latched>, annotation: Option<&Latched>) -> Result<Latches, String> {
@@ -118,7 +108,7 @@ mod tests {
 
     #[test]
     fn one_place_restores_the_other() {
-        let latch = latched("a", true, 3);
+        let latch = latched("a", true);
         assert_eq!(read(Some(&latch), None).unwrap(), Latches { union: latch.clone(), complete: false });
         assert_eq!(read(None, Some(&latch)).unwrap(), Latches { union: latch.clone(), complete: false });
         assert_eq!(read(Some(&latch), Some(&latch)).unwrap(), Latches { union: latch, complete: true });
@@ -126,13 +116,13 @@ mod tests {
 
     #[test]
     fn initialized_in_one_place_is_initialized() {
-        let latches = read(Some(&latched("a", false, 3)), Some(&latched("a", true, 3))).unwrap();
-        assert_eq!(latches, Latches { union: latched("a", true, 3), complete: false });
+        let latches = read(Some(&latched("a", false)), Some(&latched("a", true))).unwrap();
+        assert_eq!(latches, Latches { union: latched("a", true), complete: false });
     }
 
     #[test]
     fn two_ids_are_a_contradiction() {
-        let error = read(Some(&latched("a", true, 3)), Some(&latched("b", true, 3))).unwrap_err();
+        let error = read(Some(&latched("a", true)), Some(&latched("b", true))).unwrap_err();
         assert!(error.contains("says a") && error.contains("says b"), "{error}");
     }
 }

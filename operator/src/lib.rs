@@ -6,13 +6,13 @@
 //! 2. [`validate`] turns the resource into a checked [`validate::Cluster`].
 //! 3. [`census`] adds the answers up: one identity, one membership, who answers; [`latches`] tells whether a cluster exists.
 //! 4. [`build`] renders the objects that should exist.
-//! 5. [`plan`] decides, in five questions, on at most one step.
+//! 5. [`plan`] decides, in six questions, on at most one step.
 //! 6. [`apply`] writes the objects that differ ([`diff`]).
 //! 7. [`carry_out`] does the step: one mutation, with the generation of the record it was planned from.
 //! 8. [`status`] says what was seen and done, and is written only if it differs.
 //!
 //! What wakes a pass: a change of the resource or its objects, a node that has something new to say ([`push`]), time. One process of
-//! several acts at a time ([`lease`]).
+//! several acts at a time ([`lease`]). Tests end the process after a chosen effect ([`failpoint`]).
 //!
 //! Invariants:
 //! * validate, census, build, plan, diff and status are pure: they hold no client and see no clock.
@@ -26,6 +26,7 @@ pub mod census;
 pub mod controller;
 pub mod diff;
 pub mod events;
+pub mod failpoint;
 pub mod latches;
 pub mod lease;
 pub mod members;

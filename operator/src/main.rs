@@ -1,7 +1,9 @@
 //! The operator's process: arguments, the Lease, signals.
 
 use clap::Parser;
+use schedia_operator::controller::Tools;
 use schedia_operator::events::Events;
+use schedia_operator::failpoint::{Failpoint, Place};
 use schedia_operator::lease::Elector;
 use schedia_operator::members::Members;
 use schedia_operator::metrics::Metrics;
@@ -39,6 +41,9 @@ struct Arguments {
     /// Where /livez, /readyz and /metrics are served
     #[arg(long, env = "SCHEDIA_OPERATOR_ADMIN", value_name = "ADDR:PORT", default_value = "[::]:8081")]
     admin: SocketAddr,
+    /// For tests: end the process, as if killed, right after an effect, like AddLearner, ApplyStatefulSet:2 (the second) or any:7
+    #[arg(long, env = "SCHEDIA_OPERATOR_END_AFTER", value_name = "EFFECT[:N]")]
+    end_after: Option<Place>,
     /// What to log: error, warn, info, debug, trace, or directives like info,schedia_operator=debug
     #[arg(long, env = "SCHEDIA_LOG_LEVEL", value_name = "LEVEL", default_value = "info,kube_runtime=warn")]
     log_level: String,
@@ -70,7 +75,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { watch_namespace, namespace, lease, name, admin, log_level: _, log_json: _ } = arguments;
+    let Arguments { watch_namespace, namespace, lease, name, admin, end_after, log_level: _, log_json: _ } =
+        arguments;
     let stop = stopped()?;
     let metrics = Arc::new(Metrics::default());
     let listener = listen(admin).await?;
@@ -90,13 +96,15 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
 
     let events = Events::new(client.clone(), Some(name));
     let members = Members::new()?;
+    let failpoint = Arc::new(Failpoint::new(end_after));
     let scopes = match watch_namespace.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
     let passes = futures::future::join_all(scopes.into_iter().map(|scope| {
         let (events, metrics) = (events.clone(), metrics.clone());
-        controller::run(client.clone(), scope, members.clone(), events, metrics, stop.clone())
+        let tools = Tools { members: members.clone(), events, metrics, failpoint: failpoint.clone() };
+        controller::run(client.clone(), scope, tools, stop.clone())
     }));
     // The Lease is held until the last pass has ended; without it no pass may go on, so the process ends.
     let (done, ended) = watch::channel(false);

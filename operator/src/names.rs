@@ -15,8 +15,6 @@ pub const LABEL_ROLE: &str = "schedia.dev/role";
 pub const ANNOTATION_CLUSTER_ID: &str = "schedia.dev/cluster-id";
 /// On the StatefulSet, the second latch: a node has confirmed that id.
 pub const ANNOTATION_INITIALIZED: &str = "schedia.dev/initialized";
-/// On the StatefulSet: the number of voters the cluster was started with.
-pub const ANNOTATION_REPLICAS: &str = "schedia.dev/target-replicas";
 /// On every object: a digest of what the operator wants it to be. Without a difference nothing is written.
 pub const ANNOTATION_CONFIG: &str = "schedia.dev/config";
 /// On the StatefulSet: a digest of the pod template in force.

@@ -1,10 +1,11 @@
 //! Reads everything a pass needs, live: objects and pods from the API server, then each node's own answer, then the cluster record
 //! from the leader by a linearizable read. Changes nothing.
 
+mod ask;
+
 use crate::members::Members;
-use crate::names::{LABEL_ROLE, Names, VOLUME};
-use crate::observed::{Live, Observed, Pod, Probe};
-use futures::future::join_all;
+use crate::names::{LABEL_CLUSTER, LABEL_ROLE, Names, VOLUME};
+use crate::observed::{Claim, Live, Observed, Pod, Probe};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{self, PersistentVolumeClaim, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -13,7 +14,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use schedia_api::Status;
 use schedia_crds::RaftCluster;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One pass's look at everything.
 pub async fn observe(client: &Client, members: &Members, resource: &RaftCluster) -> kube::Result<Observed> {
@@ -21,17 +22,11 @@ pub async fn observe(client: &Client, members: &Members, resource: &RaftCluster)
     let namespace = &names.namespace;
     let pods = Api::<v1::Pod>::namespaced(client.clone(), namespace);
     let selected = ListParams::default().labels(&names.selector_text());
-    let bootstrapped = resource.status.as_ref().is_some_and(|status| status.initialized);
     let (live, pods, claims) =
-        tokio::try_join!(live(client, &names), pods.list(&selected), claims(client, &names, bootstrapped))?;
-    let pods = pods.items.into_iter().filter_map(|pod| Some((names.ordinal(&pod.name_any())?, pod)));
-    let names = &names;
-    let asked = pods.map(|(ordinal, pod)| async move {
-        let mut pod = view(pod);
-        pod.node = members.status(names, &pod.name, pod.ip.as_deref()).await;
-        (ordinal, pod)
-    });
-    let pods: BTreeMap<u32, Pod> = join_all(asked).await.into_iter().collect();
+        tokio::try_join!(live(client, &names), pods.list(&selected), claims(client, &names))?;
+    let pods = pods.items.into_iter().filter_map(|pod| Some((names.ordinal(&pod.name_any())?, view(pod))));
+    let silent = silent_before(resource);
+    let pods = ask::all(members, &names, pods.collect(), &silent).await;
     let record = probe(members, &pods).await;
     Ok(Observed { live, pods, claims, record, now: Timestamp::now() })
 }
@@ -51,23 +46,29 @@ async fn live(client: &Client, names: &Names) -> kube::Result<Live> {
     Ok(Live { stateful_set, headless, client, budget })
 }
 
-/// The claims matter only until the cluster exists. By name, not by label: a StatefulSet takes whichever claim has the name.
-async fn claims(
-    client: &Client,
-    names: &Names,
-    bootstrapped: bool,
-) -> kube::Result<BTreeMap<u32, Timestamp>> {
-    if bootstrapped {
-        return Ok(BTreeMap::new());
-    }
+/// By name, not by label: a StatefulSet takes whichever claim has the name.
+async fn claims(client: &Client, names: &Names) -> kube::Result<BTreeMap<u32, Claim>> {
     let api = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &names.namespace);
     let claims = api.list_metadata(&ListParams::default()).await?;
-    let created = claims.items.into_iter().filter_map(|claim| {
-        let name = claim.metadata.name.as_deref()?;
-        let pod = name.strip_prefix(VOLUME)?.strip_prefix('-')?;
-        Some((names.ordinal(pod)?, claim.metadata.creation_timestamp?.0))
+    let ours = claims.items.into_iter().filter_map(|claim| {
+        let metadata = claim.metadata;
+        let pod = metadata.name.as_deref()?.strip_prefix(VOLUME)?.strip_prefix('-')?;
+        let label = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_CLUSTER));
+        let claim = Claim {
+            uid: metadata.uid.clone()?,
+            created: metadata.creation_timestamp.as_ref()?.0,
+            terminating: metadata.deletion_timestamp.is_some(),
+            labelled: label == Some(&names.cluster),
+        };
+        Some((names.ordinal(pod)?, claim))
     });
-    Ok(created.collect())
+    Ok(ours.collect())
+}
+
+/// Pods whose node did not answer in the pass before.
+fn silent_before(resource: &RaftCluster) -> BTreeSet<String> {
+    let members = resource.status.iter().flat_map(|status| &status.members);
+    members.filter(|member| member.role.is_none()).map(|member| member.name.clone()).collect()
 }
 
 fn view(pod: v1::Pod) -> Pod {

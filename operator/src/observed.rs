@@ -18,8 +18,8 @@ pub struct Observed {
     pub live: Live,
     /// The pods of the cluster, by ordinal.
     pub pods: BTreeMap<u32, Pod>,
-    /// The volume claims under the names of the cluster's, by ordinal, with their creation times.
-    pub claims: BTreeMap<u32, Timestamp>,
+    /// The volume claims under the names of the cluster's, by ordinal.
+    pub claims: BTreeMap<u32, Claim>,
     /// The cluster record by a linearizable read, and who answered it: the proof that a majority is alive.
     pub record: Option<Probe>,
     /// When the pass began.
@@ -62,6 +62,19 @@ pub struct Pod {
     pub trouble: Option<String>,
     /// The node's answer, or why there is none.
     pub node: Result<Status, Silence>,
+}
+
+/// A volume claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Tells it from an earlier claim of that name.
+    pub uid: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether it is being deleted: it stays until its pod is gone.
+    pub terminating: bool,
+    /// Whether it carries the label of this cluster: made for it, not laid in its way.
+    pub labelled: bool,
 }
 
 /// Why a node did not answer.

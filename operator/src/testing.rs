@@ -10,7 +10,7 @@ use crate::validate::{Cluster, validate};
 use schedia_api::{Membership, Role, ShardStatus, Status};
 use schedia_apps::cluster::{Member, Record};
 use schedia_apps::{ClusterId, Epoch, Level, NodeId, ShardId};
-use schedia_crds::{RaftCluster, Target};
+use schedia_crds::RaftCluster;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -43,11 +43,6 @@ pub(crate) fn latch_status(cluster: &mut Cluster, latched: &Latched) {
     cluster.latched_id = latched.cluster_id.clone();
     cluster.status.cluster_id = latched.cluster_id.as_ref().map(ToString::to_string);
     cluster.status.initialized = latched.initialized;
-    cluster.status.target = latched.target.map(|replicas| Target {
-        replicas: i32::try_from(replicas).unwrap(),
-        image: "schedia:1".to_owned(),
-        generation: 1,
-    });
 }
 
 pub(crate) fn id(text: &str) -> ClusterId {

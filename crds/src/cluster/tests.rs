@@ -132,3 +132,21 @@ fn the_labels_of_the_operator_stay_its_own() {
     refused(&cluster(json!({"podLabels": {"schedia.dev/role": "voter"}})), "podLabels must not begin with");
     refused(&cluster(json!({"podLabels": {"app.kubernetes.io/name": "x"}})), "podLabels must not begin with");
 }
+
+#[test]
+fn volumes_of_removed_members_go_unless_they_are_kept_on_purpose() {
+    assert_eq!(cluster(json!({})).spec.storage.retention_policy.when_scaled, Reclaim::Delete);
+    let one_set = cluster(json!({"storage": {"retentionPolicy": {"whenDeleted": "Delete"}}}));
+    assert_eq!(one_set.spec.storage.retention_policy.when_scaled, Reclaim::Delete);
+    let kept = cluster(json!({"storage": {"retentionPolicy": {"whenScaled": "Retain"}}}));
+    assert_eq!(kept.spec.storage.retention_policy.when_scaled, Reclaim::Retain);
+    assert_eq!(kept.spec.storage.retention_policy.when_deleted, Reclaim::Retain);
+}
+
+#[test]
+fn a_step_gets_a_minute_at_least() {
+    assert_eq!(cluster(json!({})).spec.progress_deadline_seconds, 600);
+    accepted(&cluster(json!({"progressDeadlineSeconds": 60})));
+    refused(&cluster(json!({"progressDeadlineSeconds": 59})), "between 60 and 86400");
+    refused(&cluster(json!({"progressDeadlineSeconds": 86_401})), "between 60 and 86400");
+}

@@ -106,9 +106,10 @@ fn defaults_are_filled_in_by_the_api_server() {
     assert_eq!(spec["replicas"]["default"], json!(3));
     assert_eq!(
         spec["storage"]["default"],
-        json!({"size": "10Gi", "retentionPolicy": {"whenDeleted": "Retain"}})
+        json!({"size": "10Gi", "retentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Delete"}})
     );
     assert_eq!(spec["raft"]["properties"]["heartbeatMilliseconds"]["default"], json!(100));
+    assert_eq!(spec["progressDeadlineSeconds"]["default"], json!(600));
     assert_eq!(spec["tolerations"]["default"], Value::Null);
 }
 

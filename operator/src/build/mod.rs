@@ -10,6 +10,7 @@ mod digest;
 mod services;
 mod stateful_set;
 
+pub use budget::min_available;
 pub use digest::digest;
 pub use stateful_set::{Difference, differences};
 
@@ -61,23 +62,41 @@ impl<State> Objects<State> {
 }
 
 impl Objects<Built> {
-    /// The objects that are not as they should be, by kind and name.
+    /// What is to be done to objects that are not as they should be: `apply Service demo`.
     pub fn differing(&self, live: &Live) -> Vec<String> {
         let Objects { stateful_set, headless, client, budget, state: _ } = self;
         let all = [
-            differs(live.headless.as_ref(), Some(headless)),
-            differs(live.client.as_ref(), Some(client)),
-            differs(live.budget.as_ref(), budget.as_ref()),
-            differs(live.stateful_set.as_ref(), Some(stateful_set)),
+            differs(live.headless.as_ref(), Some(headless)).map(|service| format!("apply {service}")),
+            differs(live.client.as_ref(), Some(client)).map(|service| format!("apply {service}")),
+            differs(live.budget.as_ref(), budget.as_ref()).map(|budget| format!("apply {budget}")),
+            surplus(live.budget.as_ref(), budget.as_ref()).map(|budget| format!("delete {budget}")),
+            differs(live.stateful_set.as_ref(), Some(stateful_set)).map(|set| match self.resized(live) {
+                Some((from, to)) => format!("apply {set} ({from} -> {to} pods)"),
+                None => format!("apply {set}"),
+            }),
         ];
         all.into_iter().flatten().collect()
+    }
+
+    /// The number of pods that the StatefulSet has and is to get, if they differ.
+    pub fn resized(&self, live: &Live) -> Option<(i32, i32)> {
+        let from = live.stateful_set.as_ref()?.spec.as_ref()?.replicas?;
+        let to = self.stateful_set.spec.as_ref()?.replicas?;
+        (from != to).then_some((from, to))
     }
 }
 
 fn differs<K: Resource<DynamicType = ()> + Serialize>(live: Option<&K>, built: Option<&K>) -> Option<String> {
-    let built = built?;
-    (!is_as_built(live, built))
-        .then(|| format!("{} {}", K::kind(&()), built.meta().name.as_deref().unwrap_or_default()))
+    built.filter(|built| !is_as_built(live, built)).map(title)
+}
+
+/// An object that is there and should not be.
+fn surplus<K: Resource<DynamicType = ()>>(live: Option<&K>, built: Option<&K>) -> Option<String> {
+    live.filter(|live| built.is_none() && live.meta().deletion_timestamp.is_none()).map(title)
+}
+
+fn title<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{} {}", K::kind(&()), object.meta().name.as_deref().unwrap_or_default())
 }
 
 /// Whether a live object already is what was built.
@@ -94,7 +113,7 @@ pub fn build(cluster: &Cluster, census: &Census, live: &Live) -> Objects<Built> 
         stateful_set::render(cluster, census, live.stateful_set.as_ref()),
         services::headless(cluster),
         services::client(cluster),
-        budget::render(cluster, census),
+        budget::render(cluster, census, live.budget.as_ref()),
     )
 }
 

@@ -9,8 +9,9 @@ use serde_json::json;
 use std::path::PathBuf;
 
 fn objects(cluster: &Cluster) -> Objects<Built> {
-    let latched = Latched { cluster_id: Some(id("c1")), initialized: true, target: Some(cluster.replicas) };
+    let latched = Latched { cluster_id: Some(id("c1")), initialized: true };
     let census = Census::of(cluster, &Observed::default()).latching(&latched);
+    let census = Census { voters: Some(cluster.replicas), ..census };
     build(cluster, &census, &Live::default())
 }
 
@@ -134,7 +135,7 @@ fn once_the_cluster_exists_the_live_template_stays() {
     let live = Live { stateful_set: Some(objects(&before).stateful_set), ..Live::default() };
     let mut after = cluster(3);
     after.spec.image = "schedia:2".to_owned();
-    let latched = Latched { cluster_id: Some(id("c1")), initialized: true, target: Some(3) };
+    let latched = Latched { cluster_id: Some(id("c1")), initialized: true };
     let observed = Observed { live: live.clone(), ..Observed::default() };
     let census = Census::of(&after, &observed).latching(&latched);
     let built = build(&after, &census, &live).stateful_set;

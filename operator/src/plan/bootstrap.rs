@@ -19,24 +19,27 @@ pub(super) fn decide(
     fresh: &ClusterId,
 ) -> Option<Decision> {
     let latches = census.latches.as_ref().ok()?;
-    let target = Some(census.target);
     if let (Some(id), true) = (&census.cluster_id, census.exists()) {
         // Confirmed, by a latch or by a node: adopt what exists before anything else, whoever may have wiped a latch.
-        let wanted = Latched { cluster_id: Some(id.clone()), initialized: true, target };
+        let wanted = Latched { cluster_id: Some(id.clone()), initialized: true };
         let complete = latches.complete && latches.union == wanted;
         return (!complete).then(|| Decision::step(Reason::Bootstrapping, Step::Latch(wanted)));
     }
     if let Some(step) = outdated(observed) {
         return Some(Decision::step(Reason::Bootstrapping, step));
     }
-    let pods: Result<Vec<_>, _> =
-        (0..census.target).map(|ordinal| present(cluster, observed, ordinal)).collect();
-    let pods = match pods {
-        Ok(pods) => pods,
-        Err(waiting) => return Some(Decision::wait(Reason::Bootstrapping, waiting)),
-    };
+    let mut pods = Vec::new();
+    for ordinal in 0..census.target {
+        match present(cluster, observed, ordinal) {
+            Ok(pod) => pods.push(pod),
+            Err(waiting) => {
+                let waiting = Decision::wait(Reason::Bootstrapping, waiting);
+                return Some(waiting.about(cluster.names.pod(ordinal)));
+            }
+        }
+    }
     if census.cluster_id.is_none()
-        && let Some((ordinal, _)) = observed.claims.iter().find(|(_, created)| **created < cluster.created)
+        && let Some((ordinal, _)) = observed.claims.iter().find(|(_, claim)| claim.created < cluster.created)
     {
         let claim = cluster.names.claim(*ordinal);
         return Some(Decision::blocked(
@@ -47,7 +50,7 @@ pub(super) fn decide(
         ));
     }
     let id = census.cluster_id.as_ref().unwrap_or(fresh);
-    let intent = Latched { cluster_id: Some(id.clone()), initialized: false, target };
+    let intent = Latched { cluster_id: Some(id.clone()), initialized: false };
     if !latches.complete || latches.union != intent {
         return Some(Decision::step(Reason::Bootstrapping, Step::Latch(intent)));
     }

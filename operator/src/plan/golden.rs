@@ -1,6 +1,6 @@
 //! Golden scripts: a scene in YAML, a line, and the plan in words. `SCHEDIA_BLESS=1` rewrites what stands below the line.
 
-use super::{Plan, Step, plan};
+use super::{Operation, Plan, Step, plan};
 use crate::build::build;
 use crate::census::Census;
 use crate::testing::{Scene, id};
@@ -15,11 +15,18 @@ fn tell(text: &str) -> String {
     let plan = plan(&cluster, &observed, &census, &built, &id("fresh"));
     let set = built.stateful_set.spec.unwrap();
     let mut told = String::new();
-    let Plan { reason, message, blocked, step, apply, objects: _, quorum, unsupported, roles } = &plan;
+    let Plan { reason, message, blocked, refused, operation, step, apply, .. } = &plan;
+    let Plan { objects: _, resize: _, quorum, unsupported, roles, .. } = &plan;
     writeln!(told, "{}: {message}", reason.as_str()).unwrap();
     writeln!(told, "quorum: {quorum:?}").unwrap();
     if let Some(kind) = blocked {
         writeln!(told, "blocked: {kind}").unwrap();
+    }
+    if let Some(kind) = refused {
+        writeln!(told, "refused: {kind}").unwrap();
+    }
+    if let Some(Operation { kind, step, member }) = operation {
+        writeln!(told, "operation: {kind} {step} {}", member.as_deref().unwrap_or("-")).unwrap();
     }
     match step {
         Some(step) => writeln!(told, "step: {} {}", step.kind(), precondition(step)).unwrap(),
@@ -53,7 +60,15 @@ fn precondition(step: &Step) -> String {
         Step::AddLearner { leader, verb } => {
             format!("{} as {} via {leader} if the generation is {}", verb.name, verb.node_id, verb.expected)
         }
-        Step::SetVoters { leader, verb } => {
+        Step::Reset { pod, verb } => {
+            format!("{pod} if its disk is {}: node {} of {}", verb.store_id, verb.node_id, verb.cluster_id)
+        }
+        Step::TransferLeader { leader, to, verb } => format!("from {leader} to {to}, node {}", verb.to),
+        Step::RemoveMember { leader, pod, verb } => {
+            format!("{pod}, node {}, via {leader} if the generation is {}", verb.node_id, verb.expected)
+        }
+        Step::DeleteClaim { claim, uid, .. } => format!("{claim} if its uid is {uid}"),
+        Step::SetVoters { leader, verb } | Step::Settle { leader, verb } => {
             let voters: Vec<_> = verb.voters.iter().map(ToString::to_string).collect();
             format!("[{}] via {leader} if the generation is {}", voters.join(", "), verb.expected)
         }

@@ -5,8 +5,9 @@
 //! 1. `conflict`: contradicting latches, foreign objects, nodes of two clusters. Nothing is touched.
 //! 2. `bootstrap`: no node has confirmed a cluster yet.
 //! 3. `quorum`: fewer than a majority answer. Nothing is touched but members' own pods.
-//! 4. `grow`: finish an open membership change, then bring the members that are still missing.
-//! 5. `steady`: everything as it should be, or what is not.
+//! 4. `change`: finish an open membership change, then go toward the members that are asked for.
+//! 5. `leftovers`: pods and volume claims of those who are no members any more.
+//! 6. `steady`: everything as it should be, or what is not.
 //!
 //! Invariants:
 //! * A plan holds at most one step, and a step is at most one mutation of the cluster.
@@ -14,12 +15,15 @@
 //! * No step initializes a cluster that may already exist.
 
 mod bootstrap;
+mod change;
 mod conflict;
-mod grow;
+mod leftovers;
+mod operation;
 mod quorum;
 mod steady;
 mod step;
 
+pub use operation::Operation;
 pub use step::Step;
 
 use crate::build::{Built, Difference, Objects, differences};
@@ -42,6 +46,10 @@ pub enum Reason {
     CatchingUp,
     /// The voters are being changed.
     ChangingMembership,
+    /// Leadership goes to a member that stays.
+    TransferringLeader,
+    /// A member without a vote is being dropped, with its pod and its volume.
+    RemovingMember,
     /// A majority is there, but not everybody.
     Degraded,
     /// No majority.
@@ -65,12 +73,18 @@ pub struct Plan {
     pub message: String,
     /// For [`Reason::Blocked`]: which kind, as a word for programs.
     pub blocked: Option<&'static str>,
+    /// Why what is asked for is not begun, as a word for programs, if it would not be safe.
+    pub refused: Option<&'static str>,
+    /// The change under way.
+    pub operation: Option<Operation>,
     /// The one mutation of this pass.
     pub step: Option<Step>,
     /// Whether the objects of the cluster may be written.
     pub apply: bool,
-    /// Those that are not as they should be: `Service demo`.
+    /// What is to be done to those that are not as they should be: `apply Service demo`.
     pub objects: Vec<String>,
+    /// Whether the StatefulSet gets another number of pods: that is the one mutation of the pass then, and a step waits for the next.
+    pub resize: bool,
     /// Whether a majority is there: proven by a linearizable read.
     pub quorum: Quorum,
     /// What of the spec is not in force, because this release cannot bring it about.
@@ -101,26 +115,39 @@ pub struct Unsupported {
     pub message: String,
 }
 
-/// What one of the five questions answers.
+/// What one of the questions answers.
 #[derive(Clone, Debug, PartialEq)]
 struct Decision {
     reason: Reason,
     message: String,
     step: Option<Step>,
     blocked: Option<&'static str>,
+    refused: Option<&'static str>,
+    /// The pod it is about.
+    member: Option<String>,
 }
 
 impl Decision {
     fn wait(reason: Reason, message: impl Into<String>) -> Decision {
-        Decision { reason, message: message.into(), step: None, blocked: None }
+        let message = message.into();
+        Decision { reason, message, step: None, blocked: None, refused: None, member: None }
     }
 
     fn step(reason: Reason, step: Step) -> Decision {
-        Decision { reason, message: step.to_string(), step: Some(step), blocked: None }
+        let member = step.pod().map(str::to_owned);
+        Decision { step: Some(step.clone()), member, ..Decision::wait(reason, step.to_string()) }
     }
 
     fn blocked(kind: &'static str, message: impl Into<String>) -> Decision {
-        Decision { reason: Reason::Blocked, message: message.into(), step: None, blocked: Some(kind) }
+        Decision { blocked: Some(kind), ..Decision::wait(Reason::Blocked, message) }
+    }
+
+    fn refused(kind: &'static str, message: impl Into<String>) -> Decision {
+        Decision { refused: Some(kind), ..Decision::wait(Reason::Degraded, message) }
+    }
+
+    fn about(self, member: String) -> Decision {
+        Decision { member: Some(member), ..self }
     }
 }
 
@@ -135,17 +162,22 @@ pub fn plan(
     let decision = conflict::decide(cluster, observed, census)
         .or_else(|| bootstrap::decide(cluster, observed, census, fresh))
         .or_else(|| quorum::decide(cluster, observed, census))
-        .or_else(|| grow::decide(cluster, observed, census))
+        .or_else(|| change::decide(cluster, observed, census))
+        .or_else(|| leftovers::decide(cluster, observed, census))
         .unwrap_or_else(|| steady::decide(cluster, observed, census));
-    let Decision { reason, message, step, blocked } = decision;
+    let operation = Operation::of(cluster, census, &decision);
+    let Decision { reason, message, step, blocked, refused, member: _ } = decision;
     let paused = cluster.spec.paused;
     Plan {
         reason,
         message,
         apply: blocked.is_none() && !paused,
         objects: if blocked.is_none() { built.differing(&observed.live) } else { Vec::new() },
+        resize: built.resized(&observed.live).is_some(),
         step,
         blocked,
+        refused,
+        operation,
         quorum: quorum::assess(cluster, observed, census),
         unsupported: unsupported(cluster, observed, census),
         roles: roles(cluster, observed),
@@ -153,19 +185,19 @@ pub fn plan(
 }
 
 impl Plan {
-    /// The step, unless the cluster is paused.
+    /// The step, unless the cluster is paused or this pass changes the number of pods.
     pub fn step_now(&self) -> Option<&Step> {
-        self.step.as_ref().filter(|_| self.apply)
+        self.step.as_ref().filter(|_| self.apply && !self.resize)
     }
 
     /// What happens next, in words.
     pub fn next_action(&self) -> String {
-        let apply = (!self.objects.is_empty()).then(|| format!("apply {}", self.objects.join(", ")));
         let step = self.step.as_ref().map(ToString::to_string);
-        match [apply, step].into_iter().flatten().reduce(|apply, step| format!("{apply}; {step}")) {
-            Some(actions) => actions,
-            None if self.reason == Reason::Ready => "none".to_owned(),
-            None => format!("wait: {}", self.message),
+        let actions: Vec<_> = self.objects.iter().cloned().chain(step).collect();
+        match self.reason {
+            _ if !actions.is_empty() => actions.join("; "),
+            Reason::Ready => "none".to_owned(),
+            _ => format!("wait: {}", self.message),
         }
     }
 }
@@ -173,13 +205,6 @@ impl Plan {
 fn unsupported(cluster: &Cluster, observed: &Observed, census: &Census) -> Vec<Unsupported> {
     let Difference { template, storage } = differences(cluster, census, observed.live.stateful_set.as_ref());
     let mut list = Vec::new();
-    if census.target != cluster.replicas {
-        let (from, to) = (census.target, cluster.replicas);
-        list.push(Unsupported {
-            reason: "ReplicasChangeUnsupported",
-            message: format!("this release cannot change a running cluster from {from} to {to} voters; {from} stay in force"),
-        });
-    }
     if template {
         list.push(Unsupported {
             reason: "RollUnsupported",

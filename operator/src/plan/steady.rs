@@ -1,4 +1,4 @@
-//! Question 5: is everything as it should be?
+//! Question 6: is everything as it should be?
 
 use super::{Decision, Reason};
 use crate::census::Census;
@@ -10,64 +10,65 @@ pub(super) fn decide(cluster: &Cluster, observed: &Observed, census: &Census) ->
     let Some(probe) = &observed.record else {
         return Decision::wait(Reason::NodesUnreachable, "no node answers for the cluster");
     };
-    let troubles: Vec<String> =
-        (0..census.size).filter_map(|ordinal| trouble(cluster, observed, census, ordinal)).collect();
-    let roll = census.roll(cluster, observed);
-    let margin = roll.margin().max(0);
-    let voters = probe.record.voters.len();
-    if troubles.is_empty() && voters == census.target as usize {
+    let troubles: Vec<_> =
+        (0..census.target).filter_map(|ordinal| trouble(cluster, observed, census, ordinal)).collect();
+    let margin = census.roll(cluster, observed).margin().max(0);
+    let Some(first) = troubles.first() else {
+        let voters = probe.record.voters.len();
         let leader = probe.record.members.get(&probe.leader).map_or("nobody", |member| &member.name);
         return Decision::wait(
             Reason::Ready,
             format!("{voters} of {voters} voters are ready, {leader} leads; can lose {margin} more"),
         );
+    };
+    let messages: Vec<_> = troubles.iter().map(|trouble| trouble.message.as_str()).collect();
+    let message = format!("{}; can lose {margin} more", messages.join("; "));
+    // The readiness of new voters follows their votes by a moment.
+    let arriving = cluster.status.operation.as_ref().filter(|_| troubles.iter().all(|t| t.passing));
+    match arriving {
+        Some(operation) if operation.type_ == "Bootstrap" => Decision::wait(Reason::Bootstrapping, message),
+        Some(_) => Decision::wait(Reason::ChangingMembership, message),
+        None => Decision::wait(Reason::Degraded, message),
     }
-    let mut message = troubles.join("; ");
-    if voters != census.target as usize {
-        message = format!("{voters} voters instead of {}; {message}", census.target);
-    }
-    let reason = if arriving(cluster) { Reason::Bootstrapping } else { Reason::Degraded };
-    Decision::wait(reason, format!("{message}; can lose {margin} more"))
+    .about(first.pod.clone())
 }
 
-/// Whether the cluster is on its way to Ready for the first time: its members' readiness follows their votes by a moment.
-fn arriving(cluster: &Cluster) -> bool {
-    let on_the_way = ["Bootstrapping", "AddingLearner", "CatchingUp", "ChangingMembership"];
-    let ready = cluster.status.conditions.iter().find(|condition| condition.type_ == "Ready");
-    ready.is_some_and(|ready| on_the_way.contains(&ready.reason.as_str()))
+/// Something wrong with a member.
+struct Trouble {
+    pod: String,
+    message: String,
+    /// Whether every member goes through it when it gets its vote.
+    passing: bool,
 }
 
 /// What is wrong with the member of an ordinal.
-fn trouble(cluster: &Cluster, observed: &Observed, census: &Census, ordinal: u32) -> Option<String> {
+fn trouble(cluster: &Cluster, observed: &Observed, census: &Census, ordinal: u32) -> Option<Trouble> {
     let name = cluster.names.pod(ordinal);
-    let member = census.member(&name);
-    if member.is_none() && ordinal >= census.target {
-        // A pod too many, perhaps on its way out: no member, no trouble.
-        return None;
-    }
-    let Some(pod) = observed.pods.get(&ordinal) else { return Some(format!("{name} does not exist")) };
+    let trouble = |message: String| Some(Trouble { pod: name.clone(), message, passing: false });
+    let passing = |message: String| Some(Trouble { pod: name.clone(), message, passing: true });
+    let Some(pod) = observed.pods.get(&ordinal) else { return trouble(format!("{name} does not exist")) };
     let status = match &pod.node {
         Ok(status) => status,
-        Err(silence) => return Some(unanswered(pod, &silence.0)),
+        Err(silence) => return trouble(unanswered(pod, &silence.0)),
     };
     let id = status.node_id;
-    match member {
-        None => Some(format!("{name} is not a member")),
-        Some(member) if id != Some(member.id) => Some(format!(
+    match census.member(&name) {
+        None => trouble(format!("{name} is not a member")),
+        Some(member) if id != Some(member.id) => trouble(format!(
             "{name} has lost the disk of member {}; this release cannot replace a member",
             member.id
         )),
-        Some(_) if pod.terminating => Some(format!("{name} is stopping")),
-        Some(_) if status.role == Role::Retired => Some(format!("{name} was removed from the cluster")),
+        Some(_) if pod.terminating => trouble(format!("{name} is stopping")),
+        Some(_) if status.role == Role::Retired => trouble(format!("{name} was removed from the cluster")),
         Some(_) if !status.alarms.is_empty() => {
             let alarms: Vec<_> = status.alarms.iter().map(|alarm| alarm.message.as_str()).collect();
-            Some(format!("{name}: {}", alarms.join(", ")))
+            trouble(format!("{name}: {}", alarms.join(", ")))
         }
-        Some(_) if !status.ready => Some(format!(
-            "{name} is not ready: {}",
-            status.ready_reason.as_deref().unwrap_or("it gives no reason")
-        )),
-        Some(_) if !pod.ready => Some(format!("{name} is ready, but not yet in its Service")),
+        Some(_) if !status.ready => {
+            let reason = status.ready_reason.as_deref().unwrap_or("it gives no reason");
+            passing(format!("{name} is not ready: {reason}"))
+        }
+        Some(_) if !pod.ready => passing(format!("{name} is ready, but not yet in its Service")),
         Some(_) => None,
     }
 }

@@ -13,19 +13,22 @@ use crate::build::{Applied, Objects};
 use crate::census::{Census, role_name};
 use crate::latches::Latched;
 use crate::observed::{Observed, Pod, newest_revision};
-use crate::plan::{Plan, Quorum, Reason};
+use crate::plan::{self, Plan, Quorum, Reason};
 use crate::validate::Cluster;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
 use kube::{Api, Client, ResourceExt};
 use schedia_api::Status as NodeStatus;
-use schedia_crds::{JointVoters, MemberStatus, RaftCluster, RaftClusterStatus, Target};
+use schedia_crds::{JointVoters, MemberStatus, Operation, RaftCluster, RaftClusterStatus, Target};
 use serde_json::json;
 
 /// An election takes a second; without a leader for this long it is no election any more.
 const ELECTION_MAX: SignedDuration = SignedDuration::from_secs(10);
+
+/// Why Progressing is False when a step takes too long.
+const OVERDUE: &str = "DeadlineExceeded";
 
 /// What a pass did beyond what it saw.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +48,7 @@ pub fn status(
     applied: &Objects<Applied>,
     outcome: &Outcome,
 ) -> RaftClusterStatus {
-    let Latched { cluster_id, initialized, target: _ } = &outcome.latched;
+    let Latched { cluster_id, initialized } = &outcome.latched;
     let in_force = || observed.pods.range(..census.target).map(|(_, pod)| pod);
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let ready = in_force().filter(|pod| is_ready(pod)).count();
@@ -54,6 +57,7 @@ pub fn status(
         pod.answer().is_some_and(|node| leader.is_some_and(|probe| node.node_id == Some(probe.leader)))
     });
     let membership = census.membership.as_ref();
+    let operation = plan.operation.as_ref().map(|now| operation(cluster, now, observed.now));
     RaftClusterStatus {
         observed_generation: Some(cluster.generation),
         cluster_id: cluster_id.as_ref().map(ToString::to_string),
@@ -77,7 +81,8 @@ pub fn status(
         version: oldest_version(observed),
         members: observed.pods.values().map(member).collect(),
         next_action: Some(plan.next_action()),
-        conditions: conditions(cluster, observed, census, plan, outcome),
+        conditions: conditions(cluster, observed, census, plan, outcome, operation.as_ref()),
+        operation,
     }
 }
 
@@ -89,12 +94,34 @@ fn target(cluster: &Cluster, census: &Census, plan: &Plan, applied: &Objects<App
     let template = applied.stateful_set.spec.as_ref().map(|spec| &spec.template);
     let container = template.and_then(|template| template.spec.as_ref()?.containers.first());
     let image = container.and_then(|container| container.image.clone());
-    let before = cluster.status.target.as_ref().map_or(0, |target| target.generation);
+    let before = cluster.status.target.as_ref();
+    let in_force = plan.unsupported.is_empty() && census.voters == Some(census.target);
     Target {
-        replicas: i32::try_from(census.target).unwrap_or(i32::MAX),
+        // Nothing is pursued while paused.
+        replicas: before
+            .filter(|_| cluster.spec.paused)
+            .map_or(cluster.spec.replicas, |target| target.replicas),
         image: image.unwrap_or_else(|| cluster.spec.image.clone()),
-        generation: if plan.unsupported.is_empty() { cluster.generation } else { before },
+        generation: if in_force { cluster.generation } else { before.map_or(0, |target| target.generation) },
     }
+}
+
+/// The operation, begun now unless it was under way before at the same step.
+fn operation(cluster: &Cluster, now: &plan::Operation, at: Timestamp) -> Operation {
+    let plan::Operation { kind, step, member } = now;
+    let started_at = match &cluster.status.operation {
+        Some(before) if before.type_ == *kind && before.step == *step && before.member == *member => {
+            before.started_at.clone()
+        }
+        _ => Time(at),
+    };
+    let (type_, step) = ((*kind).to_owned(), (*step).to_owned());
+    Operation { type_, step, member: member.clone(), started_at }
+}
+
+/// Whether a step has taken longer than it may.
+pub fn is_overdue(status: &RaftClusterStatus) -> bool {
+    status.conditions.iter().any(|condition| condition.type_ == "Progressing" && condition.reason == OVERDUE)
 }
 
 /// Pods made from the template that the spec asks for. While another one is in force there are none.
@@ -151,6 +178,7 @@ fn conditions(
     census: &Census,
     plan: &Plan,
     outcome: &Outcome,
+    operation: Option<&Operation>,
 ) -> Vec<Condition> {
     let mut list = cluster.status.conditions.clone();
     let mut set = |type_: &str, truth: Truth, reason: &str, message: &str| {
@@ -160,7 +188,11 @@ fn conditions(
     set("Ready", truth, reason, &plan.message);
     let (truth, reason, message) = quorum(plan);
     set("QuorumAvailable", truth, reason, &message);
-    let (truth, reason, message) = progressing(plan, outcome);
+    let overdue = operation.filter(|operation| {
+        let deadline = SignedDuration::from_secs(cluster.spec.progress_deadline_seconds.into());
+        observed.now.duration_since(operation.started_at.0) > deadline
+    });
+    let (truth, reason, message) = progressing(cluster, plan, outcome, overdue);
     set("Progressing", truth, &reason, &message);
     let degraded = matches!(plan.reason, Reason::Degraded | Reason::QuorumLost | Reason::NodesUnreachable);
     let reason = if degraded { plan.reason.as_str() } else { "AsSpecified" };
@@ -212,17 +244,26 @@ fn quorum(plan: &Plan) -> (Truth, &'static str, String) {
     }
 }
 
-fn progressing(plan: &Plan, outcome: &Outcome) -> (Truth, String, String) {
-    let moving = plan.step.is_some()
-        || matches!(
-            plan.reason,
-            Reason::Bootstrapping | Reason::AddingLearner | Reason::CatchingUp | Reason::ChangingMembership
-        );
-    if let Some(kind) = plan.blocked {
+fn progressing(
+    cluster: &Cluster,
+    plan: &Plan,
+    outcome: &Outcome,
+    overdue: Option<&Operation>,
+) -> (Truth, String, String) {
+    let moving = plan.step.is_some() || plan.resize || plan.reason.is_on_the_way();
+    if let Some(kind) = plan.blocked.or(plan.refused) {
         return (Truth::False, kind.to_owned(), plan.message.clone());
     }
     if let Some(failure) = &outcome.failure {
         return (Truth::False, "StepFailed".to_owned(), format!("{}: {failure}", plan.next_action()));
+    }
+    if cluster.spec.paused && (moving || !plan.objects.is_empty()) {
+        return (Truth::False, "Paused".to_owned(), format!("paused before: {}", plan.next_action()));
+    }
+    if let Some(operation) = overdue {
+        let (seconds, step) = (cluster.spec.progress_deadline_seconds, &operation.step);
+        let message = format!("{step} for more than {seconds} s: {}", plan.message);
+        return (Truth::False, OVERDUE.to_owned(), message);
     }
     match plan.unsupported.first() {
         _ if moving => (Truth::True, plan.reason.as_str().to_owned(), plan.next_action()),
@@ -265,6 +306,8 @@ impl Reason {
             Reason::AddingLearner => "AddingLearner",
             Reason::CatchingUp => "CatchingUp",
             Reason::ChangingMembership => "ChangingMembership",
+            Reason::TransferringLeader => "TransferringLeader",
+            Reason::RemovingMember => "RemovingMember",
             Reason::Degraded => "Degraded",
             Reason::QuorumLost => "QuorumLost",
             Reason::NodesUnreachable => "NodesUnreachable",

@@ -154,11 +154,6 @@ fn an_election_becomes_a_lost_quorum_after_ten_seconds() {
 
 #[test]
 fn what_is_not_supported_is_said_while_ready_describes_what_is_in_force() {
-    let status = stage(&format!("replicas: 5\n{HEALTHY}")).status();
-    assert_eq!(told(&status, "Ready"), ("True", "Ready"));
-    assert_eq!(told(&status, "Progressing"), ("False", "ReplicasChangeUnsupported"));
-    assert_eq!(status.target.as_ref().map(|target| target.replicas), Some(3));
-
     let status = stage(&format!("image: schedia:2\nset: {{image: schedia:1}}\n{HEALTHY}")).status();
     assert_eq!(told(&status, "Ready"), ("True", "Ready"));
     assert_eq!(told(&status, "Progressing"), ("False", "RollUnsupported"));
@@ -243,4 +238,77 @@ fn a_missing_permission_leaves_readiness_unknown() {
     let after = unworkable(&resource, "Forbidden", "cannot list pods", Timestamp::from_second(0).unwrap());
     assert_eq!(told(&after, "Ready"), ("Unknown", "Blocked"));
     assert_eq!(told(&after, "Progressing"), ("False", "Forbidden"));
+}
+
+const GROWING: &str = "
+replicas: 5
+latched: {id: c1, initialized: true}
+pods: {0: voter 1, 1: leader 5 lag=5000, 2: voter 7, 3: learner 9, 4: learner 11}
+record: {generation: 6, members: {1: 0, 5: 1, 7: 2, 9: 3, 11: 4}, voters: [1, 5, 7]}
+";
+
+#[test]
+fn a_change_under_way_is_told_with_its_step_and_member() {
+    let status = stage(GROWING).status();
+    assert_eq!(told(&status, "Ready"), ("False", "CatchingUp"));
+    assert_eq!(told(&status, "Progressing"), ("True", "CatchingUp"));
+    assert_eq!(told(&status, "Degraded"), ("False", "AsSpecified"));
+    assert_eq!((status.voters, status.learners, status.ready.as_deref()), (3, 2, Some("3/5")));
+    assert_eq!(status.target.as_ref().map(|target| (target.replicas, target.generation)), Some((5, 0)));
+    let operation = status.operation.unwrap();
+    assert_eq!((operation.type_.as_str(), operation.step.as_str()), ("ScaleUp", "CatchingUp"));
+    assert_eq!(operation.member.as_deref(), Some("demo-3"));
+}
+
+#[test]
+fn a_step_that_lasts_longer_than_it_may_is_told_and_goes_on() {
+    let mut seen = stage(GROWING);
+    let first = seen.status();
+    seen.cluster.status = first.clone();
+    seen.observed.now += SignedDuration::from_secs(600);
+    assert_eq!(seen.status(), first, "the same step began when it began");
+    seen.observed.now += SignedDuration::from_secs(1);
+    let late = seen.status();
+    assert_eq!(told(&late, "Progressing"), ("False", "DeadlineExceeded"));
+    assert_eq!(told(&late, "Ready"), ("False", "CatchingUp"));
+    assert_eq!(told(&late, "QuorumAvailable"), ("True", "Confirmed"));
+    assert!(is_overdue(&late) && !is_overdue(&first));
+    assert_eq!(late.operation, first.operation);
+}
+
+#[test]
+fn another_step_gets_its_own_time() {
+    let mut seen = stage(GROWING);
+    let mut before = seen.status();
+    before.operation.as_mut().unwrap().step = "AddingLearner".to_owned();
+    seen.cluster.status = before;
+    seen.observed.now += SignedDuration::from_hours(1);
+    let status = seen.status();
+    assert_eq!(told(&status, "Progressing"), ("True", "CatchingUp"));
+    assert_eq!(status.operation.unwrap().started_at, Time(seen.observed.now));
+}
+
+#[test]
+fn a_scale_down_that_would_not_be_safe_is_refused_in_words() {
+    let status = stage(&format!("replicas: 1\n{}", HEALTHY.replace("0: voter 1", "0: silent"))).status();
+    assert_eq!(told(&status, "Progressing"), ("False", "ScaleDownUnsafe"));
+    assert_eq!(told(&status, "Ready"), ("False", "Degraded"));
+    let message = &status.conditions[0].message;
+    assert!(message.contains("from 3 to 1") && message.contains("demo-0 does not answer"), "{message}");
+}
+
+#[test]
+fn while_paused_the_target_stays_and_the_next_action_is_said() {
+    let mut seen = stage(HEALTHY);
+    seen.cluster.status = seen.status();
+    let paused = stage(&format!("replicas: 5\npaused: true\n{}", HEALTHY));
+    let mut paused = Seen { cluster: Cluster { status: seen.cluster.status, ..paused.cluster }, ..paused };
+    paused.cluster.generation = 2;
+    let status = paused.status();
+    assert_eq!(status.target.as_ref().map(|target| (target.replicas, target.generation)), Some((3, 1)));
+    assert_eq!(told(&status, "Ready"), ("False", "Paused"));
+    assert_eq!(told(&status, "Progressing"), ("False", "Paused"));
+    assert_eq!(status.next_action.as_deref(), Some("apply StatefulSet demo (3 -> 5 pods)"));
+    assert_eq!(status.operation, None);
+    assert_eq!(status.observed_generation, Some(2));
 }

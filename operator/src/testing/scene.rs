@@ -4,13 +4,14 @@ use super::{answering, blank, id, latch_status, member, pod, record};
 use crate::build::build;
 use crate::census::Census;
 use crate::latches::Latched;
-use crate::observed::{Live, Observed, Pod, Probe, Silence};
+use crate::observed::{Claim, Live, Observed, Pod, Probe, Silence};
 use crate::validate::Cluster;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use schedia_api::{Alarm, Joint, Role};
 use schedia_apps::NodeId;
 use schedia_apps::cluster::Record;
+use schedia_crds::{Operation, Reclaim};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -28,13 +29,26 @@ pub(crate) struct Scene {
     /// `{replicas: 3, image: schedia:1, owner: somebody}`; `null`: there is none.
     #[serde(default)]
     set: SceneSet,
-    /// By ordinal: `blank`, `leader 1`, `voter 2`, `learner 5`, `assigned 5`, `silent`, `starting`, `pulling`; further words: see `pod`.
+    /// By ordinal: `blank`, `leader 1`, `voter 2`, `learner 5`, `assigned 5`, `retired 5`, `believes 5`, `silent`, `starting`, `pulling`; further words: see `pod`.
     #[serde(default)]
     pods: BTreeMap<u32, String>,
     record: Option<SceneRecord>,
     /// Ordinals of volume claims older than the resource.
     #[serde(default)]
     old_claims: Vec<u32>,
+    /// Ordinals of volume claims as the StatefulSet made them.
+    #[serde(default)]
+    claims: Vec<u32>,
+    /// Those that are being deleted.
+    #[serde(default)]
+    going_claims: Vec<u32>,
+    /// Those that somebody else made.
+    #[serde(default)]
+    foreign_claims: Vec<u32>,
+    /// `Retain` or `Delete`.
+    when_scaled: Option<Reclaim>,
+    /// The type of the operation that the status tells of.
+    operation: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,8 +57,6 @@ struct SceneLatch {
     id: String,
     #[serde(default)]
     initialized: bool,
-    #[serde(default = "three")]
-    target: u32,
     #[serde(default = "yes")]
     status: bool,
     #[serde(default = "yes")]
@@ -56,7 +68,7 @@ struct SceneLatch {
 struct SceneSet {
     #[serde(default)]
     absent: bool,
-    replicas: Option<i32>,
+    replicas: Option<u32>,
     owner: Option<String>,
     image: Option<String>,
     size: Option<String>,
@@ -90,16 +102,28 @@ fn yes() -> bool {
     true
 }
 
+fn now() -> Timestamp {
+    "2026-01-02T04:00:00Z".parse().unwrap()
+}
+
 impl Scene {
     /// The checked cluster and the observation.
     pub(crate) fn stage(&self) -> (Cluster, Observed) {
         let mut cluster = super::cluster(self.replicas);
         cluster.spec.paused = self.paused;
-        let latched = self.latched.as_ref().map(|latch| Latched {
-            cluster_id: Some(id(&latch.id)),
-            initialized: latch.initialized,
-            target: Some(latch.target),
+        if let Some(when_scaled) = self.when_scaled {
+            cluster.spec.storage.retention_policy.when_scaled = when_scaled;
+        }
+        cluster.status.operation = self.operation.clone().map(|type_| Operation {
+            type_,
+            step: "ChangingMembership".to_owned(),
+            member: None,
+            started_at: Time(now()),
         });
+        let latched = self
+            .latched
+            .as_ref()
+            .map(|latch| Latched { cluster_id: Some(id(&latch.id)), initialized: latch.initialized });
         let annotated =
             latched.clone().filter(|_| self.latched.as_ref().is_some_and(|latch| latch.annotation));
         if let Some(latched) = latched.filter(|_| self.latched.as_ref().is_some_and(|latch| latch.status)) {
@@ -118,9 +142,19 @@ impl Scene {
         let confirmed = self.record.as_ref().is_some_and(|record| record.confirmed);
         let record =
             record.zip(leader).filter(|_| confirmed).map(|(record, leader)| Probe { leader, record });
+        (cluster, Observed { live, pods, claims: self.claims(), record, now: now() })
+    }
+
+    fn claims(&self) -> BTreeMap<u32, Claim> {
+        let claim = |ordinal: &u32| {
+            let uid = format!("uid-claim-{ordinal}");
+            (*ordinal, Claim { uid, created: now(), terminating: false, labelled: true })
+        };
         let old = Timestamp::from_second(0).unwrap();
-        let claims = self.old_claims.iter().map(|ordinal| (*ordinal, old)).collect();
-        (cluster, Observed { live, pods, claims, record, now: "2026-01-02T04:00:00Z".parse().unwrap() })
+        let old = self.old_claims.iter().map(claim).map(|(o, c)| (o, Claim { created: old, ..c }));
+        let going = self.going_claims.iter().map(claim).map(|(o, c)| (o, Claim { terminating: true, ..c }));
+        let foreign = self.foreign_claims.iter().map(claim).map(|(o, c)| (o, Claim { labelled: false, ..c }));
+        self.claims.iter().map(claim).chain(old).chain(going).chain(foreign).collect()
     }
 
     /// The objects as an earlier pass would have applied them.
@@ -136,11 +170,13 @@ impl Scene {
         if let Some(size) = size {
             before.spec.storage.size.0.clone_from(size);
         }
+        let voters = self.record.as_ref().map(|record| u32::try_from(record.voters.len()).unwrap());
         let census = Census::of(&before, &Observed::default()).latching(&annotated);
+        // As many pods as are seen or are members, unless it is said.
+        let members = self.record.iter().flat_map(|record| record.members.values());
+        let seen = self.pods.keys().chain(members).max().map_or(self.replicas, |ordinal| ordinal + 1);
+        let census = Census { voters, size: replicas.unwrap_or(seen), ..census };
         let mut built = build(&before, &census, &Live::default());
-        if let (Some(replicas), Some(spec)) = (replicas, built.stateful_set.spec.as_mut()) {
-            spec.replicas = Some(*replicas);
-        }
         if let Some(owner) = owner {
             let metadata = &mut built.stateful_set.metadata;
             metadata.labels = None;
@@ -169,7 +205,8 @@ impl Scene {
         }
     }
 
-    /// Further words: `unready`, `outdated`, `stopping`, `alarm`, `lag=N` (of everybody else, on the leader), `cluster=ID`.
+    /// Further words: `unready`, `outdated`, `stopping`, `alarm`, `lag=N` (of everybody else, on the leader), `cluster=ID`, `knows=N` (its
+    /// membership is another one).
     fn pod(&self, ordinal: u32, words: &str, record: Option<&Record>) -> Pod {
         let name = format!("demo-{ordinal}");
         let store = format!("disk-{ordinal}");
@@ -195,6 +232,10 @@ impl Scene {
                 }
                 if role == "retired" {
                     status.role = Role::Retired;
+                }
+                if role == "believes" {
+                    // An old disk: by what it last heard it votes.
+                    status.role = Role::Voter;
                 }
                 if let Some(joint) = self.record.as_ref().and_then(|record| record.joint.as_ref()) {
                     let old = joint.iter().map(|id| NodeId(*id)).collect();
@@ -226,6 +267,9 @@ impl Scene {
             ("lag", Ok(status)) => {
                 let lag = value.parse().unwrap();
                 status.shards[0].lag.values_mut().for_each(|entries| *entries = lag);
+            }
+            ("knows", Ok(status)) => {
+                status.shards[0].membership.voters = [NodeId(value.parse().unwrap())].into()
             }
             ("cluster", Ok(status)) => status.cluster_id = Some(id(value)),
             other => panic!("a word that scenes do not know: {other:?}"),
