@@ -245,7 +245,8 @@ impl Node {
     ) -> Result<(), NodeError> {
         self.admission.resume().await?;
         part.spawn(|stop| {
-            doors::server::serve(listener, doors::native::router(self.clone(), config.doors), stop)
+            let router = doors::native::router(self.clone(), config.doors, stop.clone());
+            doors::server::serve(listener, router, stop)
         });
         part.spawn(|stop| self.shards.clone().drive_membership(stop));
         part.spawn(|stop| compaction::run(self.clone(), config.kv_history, stop));

@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used)] // helpers of a test, too: its panic is the message
 
 mod common;
+#[path = "command_line/help.rs"]
+mod help;
+#[path = "command_line/kv.rs"]
+mod kv;
 
 use common::{PATIENCE, TestNode};
 use schedia_api::Role;

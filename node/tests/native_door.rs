@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used)] // helpers of a test, too: its panic is the message
 
 mod common;
+#[path = "native_door/ranges.rs"]
+mod ranges;
+#[path = "native_door/watch.rs"]
+mod watch;
 
 use common::{TestNode, exchange, send};
 use schedia_node::config::Start;
@@ -90,7 +94,11 @@ async fn what_is_wrong_with_a_request_is_named() {
         ("GET", "/v1/kv/", "400 bad_request: a key has 1 to 4096 bytes, not 0"),
         ("GET", "/v1/kv?key=", "400 bad_request: a key has 1 to 4096 bytes, not 0"),
         ("PUT", "/v1/kv", "400 bad_request: parameter key is missing"),
-        ("DELETE", "/v1/kv", "400 bad_request: parameter key is missing"),
+        (
+            "DELETE",
+            "/v1/kv",
+            "400 bad_request: parameter key is missing; a range is named by prefix, start or end (an empty prefix: all keys)",
+        ),
         ("PUT", "/v1/kv/a?key=b", "400 bad_request: unknown parameter: key"),
         ("PUT", "/v1/kv/a?if_mod_revision=1", "400 bad_request: unknown parameter: if_mod_revision"),
         (

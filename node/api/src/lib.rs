@@ -8,9 +8,11 @@ mod kv;
 mod status;
 mod transport;
 mod verbs;
+mod watch;
 
 pub use client::Client;
-pub use kv::{KvPage, KvRow};
+pub use kv::*;
 pub use status::*;
 pub use transport::{Answer, ClientError, Transport};
 pub use verbs::*;
+pub use watch::{Watch, Watched};

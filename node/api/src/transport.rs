@@ -134,6 +134,11 @@ impl Transport {
         Transport { timeout, ..self.clone() }
     }
 
+    /// Where requests go.
+    pub fn endpoints(&self) -> &[Url] {
+        &self.endpoints
+    }
+
     /// How long a request may take.
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -159,6 +164,34 @@ impl Transport {
             }
         }
         Err(last.unwrap_or_else(|| ClientError::Unreachable(unreachable.join("; "))))
+    }
+
+    /// Asks one endpoint for a stream of events behind `last`, whose headers must come in time.
+    pub(crate) async fn open(
+        &self,
+        nth: usize,
+        path: &str,
+        last: Option<u64>,
+    ) -> Result<(String, reqwest::Response), ClientError> {
+        let endpoint = &self.endpoints[nth];
+        let url = format!("{}{path}", endpoint.as_str().trim_end_matches('/'));
+        let mut request = self.http.get(url);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let lost = |e: reqwest::Error| match e.is_connect() || e.is_builder() {
+            true => ClientError::Unreachable(format!("{endpoint}: {}", reason(e))),
+            false => ClientError::OutcomeUnknown { endpoint: endpoint.to_string(), reason: reason(e) },
+        };
+        let late = |_| ClientError::Unreachable(format!("{endpoint}: timed out"));
+        let response =
+            tokio::time::timeout(self.timeout, request.send()).await.map_err(late)?.map_err(lost)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok((endpoint.to_string(), response));
+        }
+        let body = tokio::time::timeout(self.timeout, response.bytes()).await.map_err(late)?.map_err(lost)?;
+        Err(refused(endpoint, status, &body))
     }
 
     async fn send_to(
@@ -190,10 +223,14 @@ impl Transport {
         if status.is_success() {
             return Ok(Answer { status, headers, body: body.into(), endpoint: endpoint.to_string() });
         }
-        match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(ErrorBody { error: info }) => Err(ClientError::Refused { status: status.as_u16(), info }),
-            Err(_) => Err(not_understood(endpoint, status, excerpt(&body))),
-        }
+        Err(refused(endpoint, status, &body))
+    }
+}
+
+fn refused(endpoint: &Url, status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<ErrorBody>(body) {
+        Ok(ErrorBody { error: info }) => ClientError::Refused { status: status.as_u16(), info },
+        Err(_) => not_understood(endpoint, status, excerpt(body)),
     }
 }
 
@@ -209,7 +246,7 @@ fn endpoint(text: &str) -> Result<Url, ClientError> {
 }
 
 /// The innermost cause: reqwest's own words only repeat the URL.
-fn reason(error: reqwest::Error) -> String {
+pub(crate) fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "timed out".to_owned();
     }

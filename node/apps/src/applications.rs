@@ -25,6 +25,11 @@ impl Applications {
         &self.cluster
     }
 
+    /// The key/value store, as last applied.
+    pub fn kv(&self) -> &Kv {
+        &self.kv
+    }
+
     /// A fingerprint of the logical state: equal on members that applied the same log. Reads every row.
     pub fn digest(tables: &dyn Tables) -> Result<Digest, Stop> {
         let mut digester = Digester::default();

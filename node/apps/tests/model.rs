@@ -2,84 +2,18 @@
 
 #![allow(clippy::unwrap_used)] // a panic here is the message of a failed test
 
+#[path = "model/store.rs"]
+mod store;
+
 use bytes::Bytes;
 use proptest::prelude::*;
-use schedia_apps::kv::{self, Continuation, Detail, KeyRange, List};
+use schedia_apps::kv::{
+    self, Compare, Continuation, Detail, KeyRange, Keys, List, Operation, Relation, Target, Txn,
+};
 use schedia_apps::tables::{Delta, MemoryTables, Range, Row, Table, Tables};
 use schedia_apps::{App, Applications, At, Command, Query, Refusal, Reply, Stop, sweep};
-use std::collections::BTreeMap;
 use std::ops::Bound;
-
-/// The store as nobody would build it: a whole map for each revision.
-struct Model {
-    revisions: BTreeMap<u64, BTreeMap<Bytes, kv::KeyValue>>,
-    compacted: Option<u64>,
-}
-
-impl Model {
-    fn new() -> Model {
-        Model { revisions: [(1, BTreeMap::new())].into(), compacted: None }
-    }
-
-    fn current(&self) -> u64 {
-        *self.revisions.keys().next_back().unwrap()
-    }
-
-    fn at(&self, revision: u64) -> Result<&BTreeMap<Bytes, kv::KeyValue>, kv::Refusal> {
-        let current = self.current();
-        match self.compacted {
-            _ if revision > current => Err(kv::Refusal::FutureRevision { current }),
-            Some(compacted) if revision < compacted => Err(kv::Refusal::Compacted { compacted }),
-            _ => Ok(&self.revisions[&revision]),
-        }
-    }
-
-    fn apply(&mut self, command: &kv::Command) -> Result<kv::Reply, kv::Refusal> {
-        let current = self.current();
-        let mut keys = self.revisions[&current].clone();
-        let expect = |key: &Bytes, expected: &Option<u64>| {
-            let current = keys.get(key).map_or(0, |found| found.mod_revision);
-            match expected {
-                Some(expected) if *expected != current => Err(kv::Refusal::ModRevisionDiffers { current }),
-                _ => Ok(()),
-            }
-        };
-        let revision = current + 1;
-        let reply = match command {
-            kv::Command::Put(kv::Put { key, value, if_mod_revision }) => {
-                expect(key, if_mod_revision)?;
-                let (create_revision, version) =
-                    keys.get(key).map_or((revision, 1), |old| (old.create_revision, old.version + 1));
-                let (key, value) = (key.clone(), value.clone());
-                let row = kv::KeyValue {
-                    key: key.clone(),
-                    value,
-                    create_revision,
-                    mod_revision: revision,
-                    version,
-                    lease: 0,
-                };
-                keys.insert(key, row);
-                kv::Reply::Put { revision, create_revision, version }
-            }
-            kv::Command::Delete(kv::Delete { key, if_mod_revision }) => {
-                expect(key, if_mod_revision)?;
-                keys.remove(key).ok_or(kv::Refusal::KeyNotFound)?;
-                kv::Reply::Deleted { revision }
-            }
-            kv::Command::Compact { revision } => {
-                if let Some(compacted) = self.compacted.filter(|compacted| revision <= compacted) {
-                    return Err(kv::Refusal::Compacted { compacted });
-                }
-                self.at(*revision.max(&1))?;
-                self.compacted = Some(*revision);
-                return Ok(kv::Reply::Compacted { revision: current });
-            }
-        };
-        self.revisions.insert(revision, keys);
-        Ok(reply)
-    }
-}
+use store::Model;
 
 /// Few keys, some a prefix of another, some with zeros.
 fn key() -> impl Strategy<Value = Bytes> {
@@ -107,9 +41,53 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (key(), precondition())
             .prop_map(|(key, if_mod_revision)| Step::Command(kv::Command::Delete(kv::Delete { key, if_mod_revision }))),
         1 => (0u64..40).prop_map(|revision| Step::Command(kv::Command::Compact { revision })),
+        2 => (range(), proptest::option::of(0u32..4))
+            .prop_map(|(range, limit)| Step::Command(kv::Command::DeleteRange(kv::DeleteRange { range, limit }))),
+        5 => txn().prop_map(|txn| Step::Command(kv::Command::Txn(txn))),
         2 => (0usize..20).prop_map(Step::Remove),
         1 => Just(Step::Reopen),
     ]
+}
+
+fn range() -> impl Strategy<Value = KeyRange> {
+    (key(), proptest::option::of(key())).prop_map(|(start, end)| KeyRange { start, end })
+}
+
+fn keys() -> impl Strategy<Value = Keys> {
+    prop_oneof![3 => key().prop_map(Keys::One), 1 => range().prop_map(Keys::Range)]
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    let target = prop_oneof![
+        (0u64..4).prop_map(Target::Version),
+        (0u64..12).prop_map(Target::CreateRevision),
+        (0u64..12).prop_map(Target::ModRevision),
+        any::<u8>().prop_map(|value| Target::Value(vec![value].into())),
+    ];
+    let relations = vec![Relation::Equal, Relation::NotEqual, Relation::Greater, Relation::Less];
+    (keys(), target, proptest::sample::select(relations)).prop_map(|(keys, target, relation)| Compare {
+        keys,
+        target,
+        relation,
+    })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        3 => (key(), any::<u8>()).prop_map(|(key, value)| Operation::Put { key, value: vec![value].into() }),
+        2 => keys().prop_map(Operation::Delete),
+        1 => (key(), proptest::option::of(0u64..12))
+            .prop_map(|(key, revision)| Operation::Get { key, revision }),
+        1 => range().prop_map(|range| {
+            Operation::List(List { range, revision: None, after: None, limit: 0, detail: Detail::Whole })
+        }),
+    ]
+}
+
+fn txn() -> impl Strategy<Value = Txn> {
+    let branch = || proptest::collection::vec(operation(), 0..4);
+    (proptest::collection::vec(compare(), 0..3), branch(), branch())
+        .prop_map(|(compare, success, failure)| Txn { compare, success, failure })
 }
 
 fn refusal(stop: Stop) -> kv::Refusal {
@@ -148,6 +126,34 @@ fn pages(
             None => return Ok((count, rows)),
         }
     }
+}
+
+/// Whatever is asked for, and wherever a reader was cut off, the history is the difference of the revisions.
+fn check_history(
+    model: &Model,
+    apps: &Applications,
+    tables: &MemoryTables,
+    range: &KeyRange,
+) -> Result<(), TestCaseError> {
+    for from in 0..=model.current() + 1 {
+        let since =
+            kv::Since { range: range.clone(), from: kv::Revision { main: from, sub: 0 }, previous: true };
+        let found = apps.query(At::default(), Query::Kv(kv::Query::Changes(since)), tables);
+        match (found.map(kv_reply).map_err(refusal), model.history(from, range)) {
+            (Ok(kv::Reply::Changes(page)), Ok(expected)) => {
+                prop_assert!(page.changes.is_sorted_by_key(|changed| changed.revision));
+                let ahead = from.max(model.current() + 1);
+                prop_assert_eq!(page.next, kv::Revision { main: ahead, sub: 0 });
+                let mut found: Vec<_> = page.changes;
+                found.sort_by_key(|changed| (changed.revision.main, store::key_of(changed).clone()));
+                found.iter_mut().for_each(|changed| changed.revision.sub = 0);
+                prop_assert_eq!(found, expected);
+            }
+            (Err(found), Err(expected)) => prop_assert_eq!(found, expected),
+            (found, expected) => prop_assert!(false, "{:?} is not {:?}", found, expected),
+        }
+    }
+    Ok(())
 }
 
 fn check_reads(
@@ -225,6 +231,8 @@ proptest! {
         let range = KeyRange { start, end };
         check_reads(&model, &apps, &tables, &range, limit)?;
         check_reads(&model, &tidy_apps, &tidy, &range, limit)?;
+        check_history(&model, &apps, &tables, &range)?;
+        check_history(&model, &tidy_apps, &tidy, &range)?;
     }
 
     /// Once removal is through, what is left is what the readable revisions need, and no more.
@@ -252,11 +260,18 @@ proptest! {
         };
         let kv::Reply::Page(readable) = query(kv::Query::List(list(oldest))) else { unreachable!() };
         let rows = |table| tables.scan(Table(table), Range::all(), false).count() as u64;
-        // Each revision behind the compaction is one change here; the one at it may be a tombstone.
-        let newer = revision - oldest;
+        let since = |main| kv::Since {
+            range: KeyRange::all(), from: kv::Revision { main, sub: 0 }, previous: false,
+        };
+        let kv::Reply::Changes(kept) = query(kv::Query::Changes(since(oldest))) else { unreachable!() };
+        let newer = kept.changes.iter().filter(|changed| changed.revision.main > oldest).count() as u64;
+        // Tombstones at the compaction itself are kept for who watches from there.
+        let deletes = kept.changes.iter().filter(|changed| {
+            changed.revision.main == oldest && matches!(changed.change, kv::Change::Delete { .. })
+        });
+        prop_assert!(kept.changes.iter().all(|changed| changed.revision.main <= revision));
         prop_assert_eq!(rows("kv.history"), rows("kv.versions"));
-        prop_assert!(rows("kv.history") <= readable.count + 1 + newer);
-        prop_assert!(rows("kv.history") >= readable.count + newer);
+        prop_assert_eq!(rows("kv.history"), readable.count + deletes.count() as u64 + newer);
     }
 
     /// Changes in a delta read like changes made, and are made by merging.
@@ -331,4 +346,58 @@ fn a_long_range_comes_in_pages_of_a_thousand_rows() {
         let rest = page(Detail::CountOnly, revision, counted.next);
         assert_eq!((rest.count, rest.next), (revision.map_or(500, |at| at - 1 - 10_000), None));
     }
+}
+
+#[test]
+fn a_range_is_deleted_in_steps_if_it_is_too_much_for_one_command() {
+    let mut tables = MemoryTables::default();
+    let mut apps = Applications::open(&tables).unwrap();
+    let mut apply = |command| apps.apply(At::default(), Command::Kv(command), &mut tables);
+    for n in 0..=kv::CHANGES_MAX {
+        let key = Bytes::from(format!("{n:06}"));
+        apply(kv::Command::Put(kv::Put { key, value: Bytes::new(), if_mod_revision: None })).unwrap();
+    }
+    let delete = |limit| kv::Command::DeleteRange(kv::DeleteRange { range: KeyRange::all(), limit });
+    let refused = apply(delete(None)).map(drop).map_err(refusal);
+    assert_eq!(refused, Err(kv::Refusal::TooManyKeys { keys_max: 10_000 }));
+    let all = Operation::Delete(Keys::Range(KeyRange::all()));
+    let txn = Txn { success: vec![all], ..Txn::default() };
+    let refused = apply(kv::Command::Txn(txn)).map(drop).map_err(refusal);
+    assert_eq!(refused, Err(kv::Refusal::TooManyKeys { keys_max: 10_000 }));
+    let done = |deleted, more, revision| Reply::Kv(kv::Reply::DeletedRange { revision, deleted, more });
+    assert_eq!(apply(delete(Some(0))).unwrap().0, done(10_000, true, 10_003));
+    assert_eq!(apply(delete(Some(10))).unwrap().0, done(1, false, 10_004));
+    // All of a revision in one page, however many its changes are.
+    let since =
+        |main, previous| kv::Since { range: KeyRange::all(), from: kv::Revision { main, sub: 0 }, previous };
+    let query = Query::Kv(kv::Query::Changes(since(10_003, true)));
+    let kv::Reply::Changes(page) = kv_reply(apps.query(At::default(), query, &tables).unwrap()) else {
+        panic!("no page");
+    };
+    assert_eq!((page.changes.len(), page.next), (10_000, kv::Revision { main: 10_004, sub: 0 }));
+}
+
+#[test]
+fn only_a_revision_too_large_for_a_page_is_split() {
+    let mut tables = MemoryTables::default();
+    let mut apps = Applications::open(&tables).unwrap();
+    for key in ["a", "b", "c", "d"] {
+        let value = Bytes::from(vec![0; kv::VALUE_BYTES_MAX]);
+        let put = kv::Put { key: Bytes::from(key), value, if_mod_revision: None };
+        apps.apply(At::default(), Command::Kv(kv::Command::Put(put)), &mut tables).unwrap();
+    }
+    let delete = kv::DeleteRange { range: KeyRange::all(), limit: None };
+    apps.apply(At::default(), Command::Kv(kv::Command::DeleteRange(delete)), &mut tables).unwrap();
+    let (mut from, mut pages) = (kv::Revision { main: 2, sub: 0 }, Vec::new());
+    while from.main <= 6 {
+        let since = kv::Since { range: KeyRange::all(), from, previous: true };
+        let query = Query::Kv(kv::Query::Changes(since));
+        let kv::Reply::Changes(page) = kv_reply(apps.query(At::default(), query, &tables).unwrap()) else {
+            panic!("no page");
+        };
+        from = page.next;
+        pages.push((page.changes.len(), from.main, from.sub));
+    }
+    // A put fills a page by itself; three values of the deletion fill one, the fourth begins another.
+    assert_eq!(pages, [(1, 3, 0), (1, 4, 0), (1, 5, 0), (1, 6, 0), (3, 6, 3), (1, 7, 0)]);
 }

@@ -10,9 +10,10 @@ mod verbs;
 
 use crate::doors::bounds::Bounds;
 use crate::doors::native::{no_method, no_route};
+use crate::doors::openapi;
+use crate::doors::routes::{Route, Routes};
 use crate::node::Node;
 use axum::Router;
-use axum::routing::{get, post};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -26,25 +27,32 @@ struct Admin {
     waiters: Semaphore,
 }
 
-/// The routes of this port.
+/// The routes of this port, by name.
+pub fn routes() -> Vec<Route> {
+    listed().listed()
+}
+
+fn listed() -> Routes<Arc<Admin>> {
+    Routes::new()
+        .get("/livez", probes::livez)
+        .get("/readyz", probes::readyz)
+        .get("/metrics", probes::metrics)
+        .get("/admin/v1/status", status::status)
+        .get("/admin/v1/record", status::record)
+        .post("/admin/v1/initialize", verbs::initialize)
+        .post("/admin/v1/node-ids", verbs::node_ids)
+        .post("/admin/v1/assign", verbs::assign)
+        .post("/admin/v1/learners", verbs::learners)
+        .post("/admin/v1/learners/remove", verbs::remove_learner)
+        .post("/admin/v1/membership", verbs::membership)
+        .post("/admin/v1/transfer-leader", verbs::transfer_leader)
+        .post("/admin/v1/snapshot", verbs::snapshot)
+        .post("/admin/v1/reset", verbs::reset)
+        .get("/v1/openapi.json", openapi::admin)
+}
+
+/// The router of this port.
 pub fn router(node: Arc<Node>) -> Router {
     let admin = Arc::new(Admin { node, bounds: Bounds::new(), waiters: Semaphore::new(WAITERS_MAX) });
-    Router::new()
-        .route("/livez", get(probes::livez))
-        .route("/readyz", get(probes::readyz))
-        .route("/metrics", get(probes::metrics))
-        .route("/admin/v1/status", get(status::status))
-        .route("/admin/v1/record", get(status::record))
-        .route("/admin/v1/initialize", post(verbs::initialize))
-        .route("/admin/v1/node-ids", post(verbs::node_ids))
-        .route("/admin/v1/assign", post(verbs::assign))
-        .route("/admin/v1/learners", post(verbs::learners))
-        .route("/admin/v1/learners/remove", post(verbs::remove_learner))
-        .route("/admin/v1/membership", post(verbs::membership))
-        .route("/admin/v1/transfer-leader", post(verbs::transfer_leader))
-        .route("/admin/v1/snapshot", post(verbs::snapshot))
-        .route("/admin/v1/reset", post(verbs::reset))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .with_state(admin)
+    listed().router().fallback(no_route).method_not_allowed_fallback(no_method).with_state(admin)
 }

@@ -2,45 +2,80 @@
 //!
 //! Keys go as `/v1/kv?key=`, which carries every key; libraries fold `.` and `..` in paths.
 
+mod path;
+mod range;
+mod statements;
+mod txn;
+mod watch;
+
 use super::client::{Clients, Output};
 use super::{CliError, output};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use path::Path;
+use range::Range;
 use reqwest::Method;
-use schedia_api::{Answer, ClientError, KvPage, KvRow};
+use schedia_api::{Answer, ClientError, KvDeleted};
 use serde_json::json;
-use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// A value in a table is shown up to here.
-const VALUE_CHARS_MAX: usize = 60;
-
 #[derive(Subcommand)]
 pub(super) enum Kv {
-    /// Print a key's value
+    /// Print a key's value, or the keys of a range
+    #[command(after_help = GET_EXAMPLES)]
     Get(Get),
     /// Write a key
+    #[command(after_help = PUT_EXAMPLES)]
     Put(Put),
-    /// Delete a key
+    /// Delete a key, or the keys of a range
+    #[command(after_help = DELETE_EXAMPLES)]
     Delete(Delete),
     /// Print keys and values, in key order
-    List(List),
+    #[command(after_help = range::EXAMPLES)]
+    List(range::List),
+    /// Compare, then change and read several keys at one revision
+    #[command(after_help = txn::EXAMPLES, after_long_help = txn::LONG_HELP)]
+    Txn(txn::Txn),
+    /// Print the changes of keys as they happen
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::Watch),
 }
+
+const GET_EXAMPLES: &str = "\
+Examples:
+  schedia kv get greeting                     the value, byte by byte
+  schedia kv get greeting --output json       with its numbers; key and value in base64
+  schedia kv get greeting --revision 7        as it was then
+  schedia kv get --prefix users/ --limit 10   a table of keys and values
+  schedia kv get --prefix users/ --count-only";
+
+const PUT_EXAMPLES: &str = "\
+Examples:
+  schedia kv put greeting hello
+  schedia kv put certificate --file tls.crt
+  date | schedia kv put time -
+  schedia kv put lock me --if-mod-revision 0  only if there is no such key";
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  schedia kv delete greeting
+  schedia kv delete greeting --if-mod-revision 7
+  schedia kv delete --prefix tmp/             asks first, and says how many
+  schedia kv delete --prefix tmp/ --yes";
 
 #[derive(Args)]
 pub(super) struct Get {
     /// The key
-    key: OsString,
-    /// As of this revision of the store
-    #[arg(long, value_name = "N")]
-    revision: Option<u64>,
-    /// What the asked node has, however old
-    #[arg(long)]
-    stale: bool,
+    #[arg(required_unless_present_any = ["prefix", "start", "end"], conflicts_with_all = ["prefix", "start", "end"])]
+    key: Option<OsString>,
+    #[command(flatten)]
+    range: Range,
+    #[command(flatten)]
+    view: range::View,
     #[command(flatten)]
     clients: Clients,
 }
@@ -65,39 +100,16 @@ pub(super) struct Put {
 #[derive(Args)]
 pub(super) struct Delete {
     /// The key
-    key: OsString,
-    /// Only if the key's newest change has this revision
-    #[arg(long, value_name = "N")]
-    if_mod_revision: Option<u64>,
+    #[arg(required_unless_present_any = ["prefix", "start", "end"], conflicts_with_all = ["prefix", "start", "end"])]
+    key: Option<OsString>,
     #[command(flatten)]
-    clients: Clients,
-}
-
-#[derive(Args)]
-pub(super) struct List {
-    /// Only keys that begin with this
-    prefix: Option<OsString>,
-    /// Only keys from this one
-    #[arg(long, value_name = "KEY")]
-    start: Option<OsString>,
-    /// Only keys before this one
-    #[arg(long, value_name = "KEY")]
-    end: Option<OsString>,
-    /// At most this many keys
-    #[arg(long, value_name = "N")]
-    limit: Option<u64>,
-    /// As of this revision of the store
-    #[arg(long, value_name = "N")]
-    revision: Option<u64>,
-    /// Without values
-    #[arg(long)]
-    keys_only: bool,
-    /// Only how many there are
-    #[arg(long, conflicts_with_all = ["keys_only", "limit"])]
-    count_only: bool,
-    /// What the asked node has, however old
-    #[arg(long)]
-    stale: bool,
+    range: Range,
+    /// Delete the keys of a range without asking
+    #[arg(long, conflicts_with = "key")]
+    yes: bool,
+    /// Only if the key's newest change has this revision
+    #[arg(long, value_name = "N", conflicts_with_all = ["prefix", "start", "end"])]
+    if_mod_revision: Option<u64>,
     #[command(flatten)]
     clients: Clients,
 }
@@ -109,18 +121,28 @@ impl Kv {
             Kv::Put(put) => put.run().await,
             Kv::Delete(delete) => delete.run().await,
             Kv::List(list) => list.run().await,
+            Kv::Txn(txn) => txn.run().await,
+            Kv::Watch(watch) => watch.run().await,
         }
     }
 }
 
 impl Get {
     async fn run(self) -> Result<(), CliError> {
-        let path = Path::key(&self.key).number("revision", self.revision).stale(self.stale);
-        let answer = self.clients.transport()?.send(Method::GET, &path.0, None).await?;
-        match self.clients.common.output {
+        let Get { key, range, view, clients } = self;
+        let Some(key) = key else { return range.show(view, clients).await };
+        if let Some(option) = view.of_ranges() {
+            let message = format!(
+                "{option} is about ranges: leave the key out and name one with --prefix, --start or --end"
+            );
+            return Err(CliError::Usage(message));
+        }
+        let path = Path::key(&key).number("revision", view.revision).stale(view.stale);
+        let answer = clients.transport()?.send(Method::GET, &path.0, None).await?;
+        match clients.common.output {
             Output::Table => output::raw(&answer.body),
             Output::Json => output::json(&json!({
-                "key": STANDARD.encode(self.key.as_bytes()),
+                "key": STANDARD.encode(key.as_bytes()),
                 "value": STANDARD.encode(&answer.body),
                 "create_revision": number(&answer, "x-schedia-create-revision")?,
                 "mod_revision": number(&answer, "x-schedia-mod-revision")?,
@@ -140,11 +162,56 @@ impl Put {
     }
 }
 
+/// Keys that one step deletes: what the server deletes at one revision.
+const DELETE_STEP: u64 = 10_000;
+
 impl Delete {
     async fn run(self) -> Result<(), CliError> {
-        let path = Path::key(&self.key).number("if-mod-revision", self.if_mod_revision);
+        let Some(key) = &self.key else { return self.delete_range().await };
+        let path = Path::key(key).number("if-mod-revision", self.if_mod_revision);
         let answer = self.clients.transport()?.send(Method::DELETE, &path.0, None).await?;
         written(&self.clients, &answer)
+    }
+
+    /// At one revision, or in steps if there are too many for that.
+    async fn delete_range(&self) -> Result<(), CliError> {
+        let transport = self.clients.transport()?;
+        if !self.yes {
+            let count = self.range.count(&transport).await?;
+            confirm(count)?;
+        }
+        let path = self.range.path(Path::ranges()).number("limit", Some(DELETE_STEP));
+        let mut deleted = 0;
+        let done = loop {
+            let step: KvDeleted = transport.send(Method::DELETE, &path.0, None).await?.json()?;
+            deleted += step.deleted;
+            if !step.more {
+                break KvDeleted { deleted, ..step };
+            }
+        };
+        match self.clients.common.output {
+            Output::Table => output::line(&format!("deleted {deleted}, revision {}", done.revision)),
+            Output::Json => output::json(&json!({ "deleted": deleted, "revision": done.revision })),
+        }
+    }
+}
+
+/// Asks a person; nobody else can answer.
+fn confirm(count: u64) -> Result<(), CliError> {
+    let keys = if count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::Usage(format!(
+            "{keys} would be deleted: give --yes to do so without being asked"
+        )));
+    }
+    let failed = |source| CliError::Io { what: "the terminal".to_owned(), source };
+    eprint!("delete {keys}? [y/N] ");
+    std::io::stderr().flush().map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(CliError::Failed("nothing was deleted".to_owned())),
     }
 }
 
@@ -153,93 +220,6 @@ fn written(clients: &Clients, answer: &Answer) -> Result<(), CliError> {
     match clients.common.output {
         Output::Table => output::line(&format!("revision {revision}")),
         Output::Json => output::json(&json!({ "revision": revision })),
-    }
-}
-
-impl List {
-    /// Page by page, all of them at the revision of the first.
-    async fn run(self) -> Result<(), CliError> {
-        let transport = self.clients.transport()?;
-        let path = Path("/v1/kv?".to_owned())
-            .bytes("prefix", self.prefix.as_deref())
-            .bytes("start", self.start.as_deref())
-            .bytes("end", self.end.as_deref())
-            .flag("keys-only", self.keys_only)
-            .flag("count-only", self.count_only)
-            .stale(self.stale);
-        let (mut count, mut left, mut next) = (0, self.limit, None);
-        loop {
-            let page = Path(path.0.clone()).number("limit", left.map(|left| left.min(1_000)));
-            let page = match next {
-                None => page.number("revision", self.revision),
-                Some(token) => page.bytes("continue", Some(OsStr::new(&token))),
-            };
-            let page: KvPage = transport.send(Method::GET, &page.0, None).await?.json()?;
-            if !self.count_only {
-                self.show(&page.rows, count == 0)?;
-            }
-            count += page.count;
-            left = left.map(|left| left.saturating_sub(page.count));
-            next = page.next;
-            if next.is_none() || left == Some(0) {
-                break;
-            }
-        }
-        match (self.count_only, self.clients.common.output) {
-            (true, Output::Table) => output::line(&count.to_string()),
-            (true, Output::Json) => output::json(&json!({ "count": count })),
-            (false, _) => Ok(()),
-        }
-    }
-
-    fn show(&self, rows: &[KvRow], first: bool) -> Result<(), CliError> {
-        if self.clients.common.output == Output::Json {
-            return rows.iter().try_for_each(output::json);
-        }
-        let head = ["MOD", "VERSION", "KEY", "VALUE"];
-        let row = |row: &KvRow| {
-            let [key, value] = [&row.key, &row.value].map(|text| STANDARD.decode(text).unwrap_or_default());
-            let value = output::readable(&value, VALUE_CHARS_MAX);
-            [
-                row.mod_revision.to_string(),
-                row.version.to_string(),
-                output::readable(&key, usize::MAX / 8),
-                value,
-            ]
-        };
-        let rows: Vec<_> = rows.iter().map(row).collect();
-        if first { output::table(head, &rows) } else { output::rows(&rows) }
-    }
-}
-
-/// A path with its query, being written.
-struct Path(String);
-
-impl Path {
-    fn key(key: &OsStr) -> Path {
-        Path("/v1/kv?".to_owned()).bytes("key", Some(key))
-    }
-
-    fn bytes(self, name: &str, value: Option<&OsStr>) -> Path {
-        match value {
-            Some(value) => {
-                let value = percent_encode(value.as_bytes(), NON_ALPHANUMERIC);
-                Path(format!("{}{name}={value}&", self.0))
-            }
-            None => self,
-        }
-    }
-
-    fn number(self, name: &str, value: Option<u64>) -> Path {
-        value.map_or_else(|| Path(self.0.clone()), |value| Path(format!("{}{name}={value}&", self.0)))
-    }
-
-    fn flag(self, name: &str, value: bool) -> Path {
-        if value { Path(format!("{}{name}=true&", self.0)) } else { self }
-    }
-
-    fn stale(self, stale: bool) -> Path {
-        if stale { Path(format!("{}consistency=stale&", self.0)) } else { self }
     }
 }
 

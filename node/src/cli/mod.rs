@@ -6,6 +6,7 @@
 
 mod balsa;
 mod client;
+mod documents;
 mod kv;
 mod member;
 mod output;
@@ -51,6 +52,12 @@ enum Command {
     Member(member::Member),
     /// Make nodes checkpoint their state and purge their logs now
     Snapshot(member::Snapshot),
+    /// Print a script that lets a shell complete commands and options
+    #[command(after_help = documents::COMPLETION_EXAMPLES)]
+    Completion(documents::Completion),
+    /// Write the manual pages of all commands
+    #[command(after_help = documents::MAN_EXAMPLES)]
+    Man(documents::Man),
 }
 
 /// Why a command ended without being done.
@@ -115,6 +122,8 @@ pub fn run() -> ExitCode {
         Command::Serve(settings) => serve::run(*settings, &environment()),
         Command::Raftd { words } => raftd::run(words, &environment()),
         Command::Balsa => balsa::run(&environment()),
+        Command::Completion(completion) => completion.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
         command => talk(command),
     };
     match result {
@@ -137,8 +146,12 @@ fn talk(command: Command) -> Result<(), CliError> {
     let runtime = runtime.map_err(|source| CliError::Io { what: "starting".to_owned(), source })?;
     runtime.block_on(async {
         match command {
-            Command::Serve(_) | Command::Raftd { .. } | Command::Balsa => {
-                unreachable!("a node has its own runtime")
+            Command::Serve(_)
+            | Command::Raftd { .. }
+            | Command::Balsa
+            | Command::Completion(_)
+            | Command::Man(_) => {
+                unreachable!("these talk to no node, or have a runtime of their own")
             }
             Command::Status(status) => status.run().await,
             Command::Kv(kv) => kv.run().await,

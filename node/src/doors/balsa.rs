@@ -10,13 +10,12 @@ use super::error::DoorError;
 use super::native::{Door, consistency, unexpected};
 use super::params::Params;
 use super::plain::{leads, not_leader, plain, value};
+use super::routes::Routes;
 use crate::config::{Doors, Manner};
 use crate::join::Invited;
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use bytes::Bytes;
 use schedia_apps::kv;
 use std::sync::Arc;
@@ -30,15 +29,15 @@ const NOT_LEADER: &str = "Not a leader, do nothing\n";
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The routes of this door that are open.
-pub(super) fn routes(doors: Doors) -> Router<Arc<Door>> {
-    let routes = Router::new();
+pub(super) fn routes(doors: Doors) -> Routes<Arc<Door>> {
+    let routes = Routes::new();
     if !doors.balsa {
         return routes;
     }
     let begins = doors.join == Some(Manner::Balsa);
     let set = move |door: State<Arc<Door>>, uri: Uri| set(door, uri, begins);
-    let routes = routes.route("/set", any(set)).route("/get", any(get)).route("/remove", any(remove));
-    if begins { routes.route("/join", any(join)) } else { routes }
+    let routes = routes.any("/set", set).any("/get", get).any("/remove", remove);
+    if begins { routes.any("/join", join) } else { routes }
 }
 
 /// A blank node of balsa's manner begins its cluster by what it is asked to keep.

@@ -72,10 +72,19 @@ impl DoorError {
         &self.info.message
     }
 
+    /// The body of its answer.
+    pub(super) fn json(self) -> String {
+        body(self.info)
+    }
+
     /// The code for programs.
     pub fn code(&self) -> &str {
         &self.info.code
     }
+}
+
+fn body(info: ErrorInfo) -> String {
+    serde_json::to_string(&ErrorBody { error: info }).expect("texts and numbers")
 }
 
 impl IntoResponse for DoorError {
@@ -83,7 +92,7 @@ impl IntoResponse for DoorError {
         let DoorError { status, info } = self;
         let retry = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         let current = info.current.filter(|_| status == StatusCode::PRECONDITION_FAILED);
-        let body = serde_json::to_vec(&ErrorBody { error: info }).expect("texts and numbers");
+        let body = body(info);
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -140,6 +149,11 @@ impl From<kv::Refusal> for DoorError {
             kv::Refusal::KeyLength { bytes: 0 } => (S::BAD_REQUEST, "bad_request", None),
             kv::Refusal::KeyLength { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", None),
             kv::Refusal::ValueTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", None),
+            kv::Refusal::TooManyOperations { .. } => (S::BAD_REQUEST, "bad_request", None),
+            kv::Refusal::DuplicateKey { .. } => (S::BAD_REQUEST, "duplicate_key", None),
+            kv::Refusal::TooManyKeys { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", None),
+            kv::Refusal::ReadsTooMuch { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", None),
+            kv::Refusal::NotOnlyReads => (S::BAD_REQUEST, "bad_request", None),
         };
         let error = DoorError::new(status, code, message);
         match current {

@@ -24,6 +24,11 @@ fn every_error_has_its_status_code_and_words() {
         kv::Refusal::KeyLength { bytes: 0 },
         kv::Refusal::KeyLength { bytes: 4097 },
         kv::Refusal::ValueTooLarge { bytes: 1572865 },
+        kv::Refusal::TooManyOperations { operations: 129 },
+        kv::Refusal::DuplicateKey { key: "a\n".into() },
+        kv::Refusal::TooManyKeys { keys_max: 10000 },
+        kv::Refusal::ReadsTooMuch { bytes_max: 2097152 },
+        kv::Refusal::NotOnlyReads,
     ];
     let id = NodeId(4);
     let cluster: Vec<cluster::Refusal> = vec![

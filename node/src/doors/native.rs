@@ -8,24 +8,30 @@
 mod kv;
 mod list;
 mod status;
+mod txn;
+mod watch;
 
 pub(super) use kv::{OCTETS, consistency};
 
 use super::bounds::Bounds;
 use super::error::DoorError;
+use super::openapi;
 use super::params::Params;
-use crate::config::Doors;
+use super::routes::{Route, Routes};
+use crate::config::{Doors, Manner};
 use crate::node::Node;
 use crate::shards::{Applied, Consistency, ShardError};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use schedia_apps::{Command, Query, Reply, ShardId, kv as kv_app};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use watch::Streams;
 
 /// A request that is not answered by then is given up: an election and a retry of ours fit in.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,21 +43,46 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Door {
     pub(super) node: Arc<Node>,
     pub(super) bounds: Bounds,
+    streams: Streams,
 }
 
-/// The routes of the client port: this door's, and those of the doors that share it.
-pub fn router(node: Arc<Node>, doors: Doors) -> Router {
-    let door = Arc::new(Door { node, bounds: Bounds::new() });
-    let key = get(kv::get).put(kv::put).delete(kv::delete);
-    Router::new()
-        .route("/v1/kv/", key.clone())
-        .route("/v1/kv/{*key}", key)
-        .route("/v1/kv", get(kv::get_or_list).put(kv::put).delete(kv::delete))
-        .route("/v1/kv:compact", post(kv::compact))
-        .route("/v1/status", get(status::status))
-        .route("/v1/cluster/join", post(status::join))
-        .merge(super::raftd::routes(doors))
-        .merge(super::balsa::routes(doors))
+/// The routes of this door, by name.
+pub fn routes() -> Vec<Route> {
+    listed().listed()
+}
+
+fn listed() -> Routes<Arc<Door>> {
+    Routes::new()
+        .get("/v1/kv/{*key}", kv::get)
+        .put("/v1/kv/{*key}", kv::put)
+        .delete("/v1/kv/{*key}", kv::delete)
+        .get("/v1/kv", kv::get_or_list)
+        .put("/v1/kv", kv::put)
+        .delete("/v1/kv", kv::delete_or_range)
+        .post("/v1/kv:txn", txn::txn)
+        .get("/v1/kv:watch", watch::watch)
+        .post("/v1/kv:compact", kv::compact)
+        .get("/v1/status", status::status)
+        .post("/v1/cluster/join", status::join)
+        .get("/v1/openapi.json", openapi::clients)
+}
+
+/// The routes of the doors that share the port, whichever are open, by name.
+pub fn shared_routes() -> Vec<Route> {
+    let [raftd, balsa] = [Manner::Raftd, Manner::Balsa].map(|manner| Doors { balsa: true, join: Some(manner) });
+    let [raftd, balsa] = [super::raftd::routes(raftd), super::balsa::routes(balsa)];
+    [raftd.listed(), balsa.listed()].concat()
+}
+
+/// The router of the client port: this door, and those that share it. `stop` ends its watches.
+pub fn router(node: Arc<Node>, doors: Doors, stop: CancellationToken) -> Router {
+    let door = Arc::new(Door { node, bounds: Bounds::new(), streams: Streams::new(stop) });
+    listed()
+        // The empty key, refused in words.
+        .unlisted("/v1/kv/", get(kv::get).put(kv::put).delete(kv::delete))
+        .router()
+        .merge(super::raftd::routes(doors).router())
+        .merge(super::balsa::routes(doors).router())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(door)

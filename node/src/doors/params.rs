@@ -5,6 +5,7 @@
 use super::error::DoorError;
 use bytes::Bytes;
 use percent_encoding::percent_decode;
+use schedia_apps::kv::KeyRange;
 use std::str::FromStr;
 
 /// The parameters of one request, decoded. Take what you know, then [`Params::done`].
@@ -32,6 +33,16 @@ impl Params {
     pub(crate) fn bytes(&mut self, name: &str) -> Option<Bytes> {
         let place = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.swap_remove(place).1)
+    }
+
+    /// The keys that `prefix`, `start` and `end` name together, if any of them is given.
+    pub(crate) fn range(&mut self) -> Option<KeyRange> {
+        let (prefix, start, end) = (self.bytes("prefix"), self.bytes("start"), self.bytes("end"));
+        if prefix.is_none() && start.is_none() && end.is_none() {
+            return None;
+        }
+        let range = prefix.map_or_else(KeyRange::all, KeyRange::prefix);
+        Some(range.and(KeyRange { start: start.unwrap_or_default(), end }))
     }
 
     /// The value of a parameter that is text of some kind, if given.

@@ -9,14 +9,14 @@ use super::error::DoorError;
 use super::native::{Door, consistency, unexpected};
 use super::params::{Params, decode};
 use super::plain::{leads, not_leader, plain, value};
+use super::routes::Routes;
 use crate::config::{Doors, Manner};
 use crate::shards::Consistency;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use bytes::Bytes;
 use schedia_apps::kv;
 use serde::Deserialize;
@@ -34,11 +34,11 @@ const PREFIX: &str = "/db/";
 const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The routes of this door. `/join` is there only on a node run in raftd's manner.
-pub(super) fn routes(doors: Doors) -> Router<Arc<Door>> {
-    let key = get(get_key).post(set);
-    let keys = Router::new().route("/db/", key.clone()).route("/db/{*key}", key);
+pub(super) fn routes(doors: Doors) -> Routes<Arc<Door>> {
+    let keys = Routes::new().unlisted("/db/", get(get_key).post(set));
+    let keys = keys.get("/db/{*key}", get_key).post("/db/{*key}", set);
     match doors.join {
-        Some(Manner::Raftd) => keys.route("/join", post(join)),
+        Some(Manner::Raftd) => keys.post("/join", join),
         _ => keys,
     }
 }

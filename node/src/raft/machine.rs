@@ -6,6 +6,7 @@
 //! * Log time never runs backwards.
 //! * A broken state answers nothing and applies nothing any more; the reason is kept for all to see.
 
+use super::feed::Feed;
 use super::log::{mark, unmark};
 use super::snapshot::{Holds, Snapshot, SnapshotData, copy};
 use super::types::{
@@ -42,6 +43,7 @@ struct Shared {
     applied: watch::Sender<Option<LogId>>,
     record: watch::Sender<Option<Record>>,
     broken: watch::Sender<Option<String>>,
+    feed: Feed,
     holds: Holds,
     metrics: ShardMetrics,
 }
@@ -60,12 +62,14 @@ impl Machine {
         let applied = unmark(&checkpoint.mark).map_err(broken)?.map(log_id);
         let applications = Applications::open(&state.view())?;
         let record = applications.cluster().record().cloned();
+        let feed = Feed::new(applications.kv().revision());
         Ok(Machine(Arc::new(Shared {
             live: RwLock::new(Live { applications, at: at(&checkpoint) }),
             membership: Mutex::new(Arc::new(membership)),
             applied: watch::Sender::new(applied),
             record: watch::Sender::new(record),
             broken: watch::Sender::new(None),
+            feed,
             holds: Holds::default(),
             metrics,
             state,
@@ -95,6 +99,11 @@ impl Machine {
     /// The cluster record, as it changes.
     pub(crate) fn record(&self) -> watch::Receiver<Option<Record>> {
         self.0.record.subscribe()
+    }
+
+    /// The newest changes of keys.
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.0.feed
     }
 
     /// The membership of the last applied entry.
@@ -183,13 +192,14 @@ impl Machine {
 
     /// The one place where events leave apply, in order.
     fn publish(&self, events: Vec<Event>) {
+        let mut keys = Vec::with_capacity(events.len());
         for event in events {
             match event {
                 Event::Cluster(changed) => _ = self.0.record.send_replace(Some(changed.0)),
-                // Watches of keys begin here once a door offers them.
-                Event::Kv(_) => {}
+                Event::Kv(changed) => keys.push(changed),
             }
         }
+        self.0.feed.push(keys);
     }
 
     async fn apply_some(&self, batch: Vec<EntryResponder<Types>>) -> io::Result<()> {
@@ -222,6 +232,8 @@ impl Machine {
         let membership = decode_stored_membership(&checkpoint.membership).map_err(broken)?;
         *shared.membership.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(membership);
         shared.record.send_replace(live.applications.cluster().record().cloned());
+        // Whoever watches reads what the snapshot brought from its history.
+        shared.feed.reset(live.applications.kv().revision());
         drop(live);
         shared.applied.send_replace(unmark(&checkpoint.mark).map_err(broken)?.map(log_id));
         Ok(())

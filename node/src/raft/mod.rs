@@ -12,6 +12,7 @@
 
 mod config;
 mod entry;
+mod feed;
 mod group;
 mod log;
 mod machine;
@@ -27,6 +28,7 @@ mod types;
 mod wire;
 
 pub(crate) use entry::{Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Stamp};
+pub(crate) use feed::{Feed, Reader, key as feed_key};
 pub(crate) use group::{Group, Leader, Open, ReadError, WriteError, Writing};
 pub(crate) use membership::ChangeError;
 pub(crate) use types::Outcome;

@@ -20,9 +20,11 @@ mod rules;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use error::{MembershipError, ShardError};
 pub use shard::{Applied, Consistency, Shard};
+pub use watch::Watch;
 
 use crate::metrics::Metrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request, Service};

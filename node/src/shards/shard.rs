@@ -5,10 +5,11 @@ use super::lonely::ask_when_lonely;
 use super::proposer::{Proposer, SubmitError, election};
 use super::reads::Reads;
 use super::rules::Rules;
+use super::watch::Bell;
 use super::{MembershipError, ShardError, Timings};
 use crate::metrics::ShardMetrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request};
-use crate::raft::{COMMANDS_BYTES_MAX, ChangeError, Group, Leader, WriteError};
+use crate::raft::{COMMANDS_BYTES_MAX, ChangeError, Feed, Group, Leader, WriteError};
 use crate::storage::Storage;
 use bytes::Bytes;
 use schedia_api::{LogId, Membership, ShardStatus};
@@ -50,6 +51,7 @@ struct Inner {
     group: Arc<Group>,
     proposer: Proposer,
     reads: Reads,
+    bell: Bell,
     peers: Peers,
     storage: Arc<Storage>,
     status: watch::Receiver<ShardStatus>,
@@ -90,6 +92,7 @@ impl Shard {
             timings,
             proposer: Proposer::start(group.clone(), rules, in_flight),
             reads: Reads::start(group.clone(), peers.clone(), me, id, timings),
+            bell: Bell::start(group.machine().feed().clone()),
             status: group.watch_status(),
             recovered: recovers,
             group,
@@ -174,6 +177,16 @@ impl Shard {
             Err(Stop::Refused(refusal)) => Err(refusal.into()),
             Err(Stop::Broken(reason)) => Err(ShardError::Stopped { reason }),
         }
+    }
+
+    /// What watches share: who wakes them, and what they read.
+    pub(super) fn bell(&self) -> (&Bell, &Feed) {
+        (&self.0.bell, self.0.group.machine().feed())
+    }
+
+    /// Answers from the state of this node as it is.
+    pub(super) fn query_here(&self, query: Query) -> Result<Reply, Stop> {
+        self.0.group.machine().query(query).map(|(_, reply)| reply)
     }
 
     /// Waits until this node has applied an entry, or a later one.
@@ -438,7 +451,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 fn adds(command: &Command) -> bool {
     match command {
         Command::Kv(kv::Command::Put(_)) => true,
-        Command::Kv(kv::Command::Delete(_) | kv::Command::Compact { .. }) | Command::Cluster(_) => false,
+        Command::Kv(kv::Command::Txn(txn)) => txn.puts(),
+        Command::Kv(kv::Command::Delete(_) | kv::Command::DeleteRange(_) | kv::Command::Compact { .. })
+        | Command::Cluster(_) => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Nodes of one process that talk over loopback and write real files.
 
+mod watch;
+
 use super::*;
 use crate::peer::{CallError, Hello, Kind, Target};
 use crate::shards::{Applied, Consistency};
@@ -76,6 +78,22 @@ impl Node {
 
     fn shard(&self) -> &Shard {
         self.running().shards.shard(ShardId(0)).unwrap()
+    }
+
+    /// Goes on, but hears nobody.
+    async fn stop_hearing(&mut self) {
+        let running = self.running.as_mut().unwrap();
+        running.stop.cancel();
+        (&mut running.serving).await.unwrap();
+    }
+
+    /// Is heard, and hears, again.
+    async fn hear(&mut self) {
+        let listener = TcpListener::bind(&self.address).await.unwrap();
+        let running = self.running.as_mut().unwrap();
+        running.stop = CancellationToken::new();
+        let (peers, shards, stop) = (running.peers.clone(), running.shards.clone(), running.stop.clone());
+        running.serving = tokio::spawn(async move { peers.serve(listener, shards, stop).await });
     }
 
     /// Ends as a process that is killed: nothing is handed over, nothing flushed.

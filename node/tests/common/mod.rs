@@ -57,7 +57,10 @@ impl TestNode {
         // RUST_LOG=debug shows what happened; the first node of a process turns it on for all.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        let config = config(name, dir.path(), start);
+        TestNode::start_with(config(name, dir.path(), start), dir)
+    }
+
+    fn start_with(config: Config, dir: TempDir) -> TestNode {
         let listeners = Listeners::bind(&config).unwrap();
         let (at, stop) = (listeners.addresses(), CancellationToken::new());
         let running = tokio::spawn(node::run(config, listeners, stop.clone()));
@@ -106,13 +109,25 @@ impl TestNode {
 
     /// The same node again, on the same disk.
     pub(crate) async fn restart(self) -> TestNode {
+        let dir = self.end_and_release().await;
+        TestNode::start_in("n1", dir, Start::Wait).await
+    }
+
+    /// And with the same client port.
+    pub(crate) async fn restart_at(self, http: SocketAddr) -> TestNode {
+        let dir = self.end_and_release().await;
+        let config = Config { http, ..config("n1", dir.path(), Start::Wait) };
+        TestNode::start_with(config, dir)
+    }
+
+    async fn end_and_release(self) -> TempDir {
         let (dir, begun) = (self.end().await, Instant::now());
         // Its last tasks let go of the files a moment later; a process would have ended.
         while let Err(error) = Storage::open(dir.path(), Options::default()) {
             assert!(begun.elapsed() < PATIENCE, "still held: {error}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        TestNode::start_in("n1", dir, Start::Wait).await
+        dir
     }
 
     /// One request to the client port.

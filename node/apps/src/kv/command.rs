@@ -4,7 +4,7 @@
 //! appended, and proposed only from the level on that knows them. Replies travel between members of two releases
 //! during an upgrade, so they follow the same rule.
 
-use super::{KeyRange, Revision};
+use super::{KeyRange, Revision, Txn, TxnReply};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,10 @@ pub enum Command {
         /// The oldest revision that stays readable.
         revision: u64,
     },
+    /// Deletes a range of keys.
+    DeleteRange(DeleteRange),
+    /// Compares, then changes and reads several keys.
+    Txn(Txn),
 }
 
 /// Writes a key.
@@ -40,6 +44,16 @@ pub struct Delete {
     pub key: Bytes,
     /// Delete only if the key's newest change has this revision.
     pub if_mod_revision: Option<u64>,
+}
+
+/// Deletes the keys of a range; none there is no failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRange {
+    /// Which keys.
+    pub range: KeyRange,
+    /// `None`: all of them, or refused if that is more than one command deletes ([`CHANGES_MAX`](super::CHANGES_MAX)).
+    /// Otherwise only the first ones, this many at most; 0 = as many as one command deletes.
+    pub limit: Option<u32>,
 }
 
 /// A read. A revision of `None` is the newest.
@@ -65,6 +79,21 @@ pub enum Query {
         /// and at least this many revisions.
         keep_revisions: u64,
     },
+    /// A transaction that only reads.
+    Txn(Txn),
+    /// A page of the history of changes.
+    Changes(Since),
+}
+
+/// One page of the history of changes, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// Of which keys.
+    pub range: KeyRange,
+    /// From this change on. One below the compaction is refused.
+    pub from: Revision,
+    /// Whether to tell what each key was before, where that is still known.
+    pub previous: bool,
 }
 
 /// One page of a range of keys, in key order.
@@ -175,6 +204,42 @@ pub enum Reply {
     },
     /// To [`Query::Compactable`].
     Compactable(Option<u64>),
+    /// To [`Command::DeleteRange`].
+    DeletedRange {
+        /// The store's revision.
+        revision: u64,
+        /// How many keys there were.
+        deleted: u64,
+        /// Whether the limit left some.
+        more: bool,
+    },
+    /// To [`Command::Txn`] and [`Query::Txn`].
+    Txn(TxnReply),
+    /// To [`Query::Changes`].
+    Changes(Changes),
+}
+
+/// One page of the history of changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The store's revision now.
+    pub revision: u64,
+    /// The changes, in their order.
+    pub changes: Vec<Changed>,
+    /// Where to go on: every change before it that lies in the range is in this page or an earlier one. It stands within
+    /// a revision (`sub` above 0) only if that one's changes are too many bytes for one page.
+    pub next: Revision,
+}
+
+/// A change as the history tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// When it happened.
+    pub revision: Revision,
+    /// The change.
+    pub change: Change,
+    /// What the key was before, if that was asked for, there was something, and it is not compacted.
+    pub previous: Option<KeyValue>,
 }
 
 /// A change of a key, in the order of the changes: what watchers see.
@@ -189,7 +254,7 @@ pub struct Event {
 }
 
 /// What happened to a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// It was written.
     Put(KeyValue),
@@ -236,4 +301,33 @@ pub enum Refusal {
         /// The length of the value that was sent.
         bytes: u64,
     },
+    /// A list of a transaction is bounded.
+    #[error("a transaction has at most 128 comparisons and 128 operations in each branch, not {operations}")]
+    TooManyOperations {
+        /// The length of the list that was sent.
+        operations: u64,
+    },
+    /// One branch of a transaction changes a key twice.
+    #[error("a branch of a transaction changes a key at most once, this one twice: {}", key.escape_ascii())]
+    DuplicateKey {
+        /// The key.
+        key: Bytes,
+    },
+    /// What one command deletes, compares or reads is bounded.
+    #[error(
+        "one command deletes, compares or reads at most {keys_max} keys of ranges: take smaller ranges, or a limit"
+    )]
+    TooManyKeys {
+        /// The bound.
+        keys_max: u64,
+    },
+    /// What one transaction reads is bounded.
+    #[error("one transaction reads at most {bytes_max} bytes: read less, or outside of it")]
+    ReadsTooMuch {
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// A transaction that changes keys was asked as a query.
+    #[error("a transaction that changes keys is no query")]
+    NotOnlyReads,
 }

@@ -29,24 +29,29 @@
 //! * One command changes a key at most once, so a key has at most one row per main revision.
 //! * No answer, no digest and no later command depends on a row that [`removable`] names.
 //!
-//! Leases, transactions and watches fit in later: a lease is a number in every put's row (and a table of its own), a
-//! transaction is more than one change of a `Writer` (`write.rs`), a watch replays `kv.history`.
+//! Leases fit in later: one is a number in every put's row, and a table of its own.
 //!
-//! Not here: who proposes a compaction (the leader, from [`Query::Compactable`]); removing the rows (`storage`).
+//! Not here: who proposes a compaction (the leader, from [`Query::Compactable`]); removing the rows (`storage`); waiting
+//! for changes (`shards`).
 
+mod changes;
 mod command;
 mod compact;
+mod execute;
 mod range;
 mod read;
 mod rows;
+mod txn;
 mod write;
 
 pub use command::{
-    Change, Command, Continuation, Delete, Detail, Event, KeyValue, List, Page, Put, Query, Refusal, Reply,
+    Change, Changed, Changes, Command, Continuation, Delete, DeleteRange, Detail, Event, KeyValue, List,
+    Page, Put, Query, Refusal, Reply, Since,
 };
 pub(crate) use compact::digest;
 pub use compact::{Removal, removable};
 pub use range::{KeyRange, Revision};
+pub use txn::{Compare, Keys, Operation, OperationReply, Relation, Target, Txn, TxnReply};
 
 use crate::tables::{Table, Tables};
 use crate::{App, At, Stop};
@@ -61,6 +66,13 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 /// A page of a list ends with the row that brings its keys and values to this many bytes.
 pub const PAGE_BYTES: usize = 1 << 20;
 
+/// The most comparisons of a transaction, and operations of each of its branches.
+pub const TXN_OPERATIONS_MAX: usize = 128;
+/// The most keys of ranges that one command deletes, compares or reads: some tens of milliseconds of applying.
+pub const CHANGES_MAX: usize = 10_000;
+/// The most bytes of keys and values that one transaction compares or answers.
+pub const READ_BYTES_MAX: usize = 2 << 20;
+
 /// Every table of the store.
 pub(crate) const TABLES: [Table; 6] =
     [rows::STATE, rows::LIVE, rows::VERSIONS, rows::HISTORY, rows::CLOCK, rows::SWEPT];
@@ -69,6 +81,13 @@ pub(crate) const TABLES: [Table; 6] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kv {
     state: State,
+}
+
+impl Kv {
+    /// The newest revision.
+    pub fn revision(&self) -> u64 {
+        self.state.revision
+    }
 }
 
 impl App for Kv {
@@ -92,6 +111,8 @@ impl App for Kv {
             Command::Put(put) => self.put(at, put, tables),
             Command::Delete(delete) => self.delete(at, &delete, tables),
             Command::Compact { revision } => self.compact(revision, tables),
+            Command::DeleteRange(delete) => self.delete_range(at, &delete, tables),
+            Command::Txn(txn) => self.txn(at, &txn, tables),
         }
     }
 
@@ -105,6 +126,8 @@ impl App for Kv {
             Query::Compactable { now_ms, keep_ms, keep_revisions } => {
                 self.compactable(now_ms, keep_ms, keep_revisions, tables).map(Reply::Compactable)
             }
+            Query::Txn(txn) => self.read_txn(&txn, tables),
+            Query::Changes(since) => self.changes(&since, tables).map(Reply::Changes),
         }
     }
 }

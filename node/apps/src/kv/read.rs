@@ -3,7 +3,8 @@
 use super::rows::{self, Stamp};
 use super::write::{check_key, key_value};
 use super::{
-    Continuation, Detail, KeyRange, Kv, List, PAGE_BYTES, PAGE_ROWS_MAX, Page, Refusal, Reply, Revision,
+    Continuation, Detail, KeyRange, KeyValue, Kv, List, PAGE_BYTES, PAGE_ROWS_MAX, Page, Refusal, Reply,
+    Revision,
 };
 use crate::Stop;
 use crate::tables::{Range, Tables};
@@ -18,6 +19,17 @@ type Found = (Bytes, Option<(Revision, Stamp)>);
 
 impl Kv {
     pub(super) fn get(&self, key: Bytes, revision: Option<u64>, tables: &dyn Tables) -> Result<Reply, Stop> {
+        let found = self.found(key, revision, tables)?;
+        Ok(Reply::Got { revision: self.state.revision, found })
+    }
+
+    /// A key as of a revision, with its value.
+    pub(super) fn found(
+        &self,
+        key: Bytes,
+        revision: Option<u64>,
+        tables: &dyn Tables,
+    ) -> Result<Option<KeyValue>, Stop> {
         check_key(&key)?;
         let at = self.readable(revision)?;
         let found = match rows::live(tables, &key)? {
@@ -25,14 +37,26 @@ impl Kv {
             None if at == self.state.revision => None,
             _ => put_at(tables, &key, at)?,
         };
-        let found = match found {
-            Some((revision, stamp)) => Some(key_value(key, rows::value(tables, revision)?, revision, stamp)),
-            None => None,
-        };
-        Ok(Reply::Got { revision: self.state.revision, found })
+        match found {
+            Some((revision, stamp)) => {
+                Ok(Some(key_value(key, rows::value(tables, revision)?, revision, stamp)))
+            }
+            None => Ok(None),
+        }
     }
 
     pub(super) fn list(&self, list: &List, tables: &dyn Tables) -> Result<Page, Stop> {
+        Ok(self.page(list, PAGE_KEYS_EXAMINED, tables)?.0)
+    }
+
+    /// A page that looks at no more keys than these (at least one), and how many it has looked at.
+    pub(super) fn page(
+        &self,
+        list: &List,
+        examined_max: usize,
+        tables: &dyn Tables,
+    ) -> Result<(Page, usize), Stop> {
+        let examined_max = examined_max.clamp(1, PAGE_KEYS_EXAMINED);
         let List { range, revision, after, limit, detail } = list;
         let at = self.readable(after.as_ref().map(|after| after.revision).or(*revision))?;
         let after = after.as_ref().map(|after| &after.key);
@@ -43,14 +67,16 @@ impl Kv {
         let mut page =
             Page { revision: self.state.revision, at_revision: at, count: 0, rows: Vec::new(), next: None };
         let mut bytes = 0;
+        let mut examined = 0;
         let mut last: Option<Bytes> = None;
-        for (examined, found) in self.keys(range, after, at, tables).enumerate() {
+        for found in self.keys(range, after, at, tables) {
             let (key, put) = found?;
             let full = page.rows.len() == rows_max || bytes >= PAGE_BYTES;
-            if examined == PAGE_KEYS_EXAMINED || (full && put.is_some()) {
+            if examined == examined_max || (full && put.is_some()) {
                 page.next = last.map(|key| Continuation { revision: at, key });
                 break;
             }
+            examined += 1;
             last = Some(key.clone());
             let Some((revision, stamp)) = put else { continue };
             page.count += 1;
@@ -62,11 +88,11 @@ impl Kv {
             bytes += key.len() + value.len();
             page.rows.push(key_value(key, value, revision, stamp));
         }
-        Ok(page)
+        Ok((page, examined))
     }
 
     /// The revision a read names (0 and `None` = the newest), if it can be read.
-    fn readable(&self, revision: Option<u64>) -> Result<u64, Stop> {
+    pub(super) fn readable(&self, revision: Option<u64>) -> Result<u64, Stop> {
         let current = self.state.revision;
         let at = revision.filter(|&revision| revision > 0).unwrap_or(current);
         match self.state.compacted {
@@ -77,7 +103,7 @@ impl Kv {
     }
 
     /// The keys of a range behind `after`, in order, as of a revision.
-    fn keys<'a>(
+    pub(super) fn keys<'a>(
         &self,
         range: &KeyRange,
         after: Option<&Bytes>,

@@ -17,9 +17,7 @@ impl Kv {
     ) -> Result<(Reply, Vec<Event>), Stop> {
         let Put { key, value, if_mod_revision } = put;
         check_key(&key)?;
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(Refusal::ValueTooLarge { bytes: value.len() as u64 }.into());
-        }
+        check_value(&value)?;
         let previous = rows::live(tables, &key)?;
         check_precondition(if_mod_revision, previous)?;
         let mut writer = Writer::new(self.state, tables);
@@ -57,6 +55,14 @@ pub(super) fn check_key(key: &[u8]) -> Result<(), Stop> {
     }
 }
 
+pub(super) fn check_value(value: &[u8]) -> Result<(), Stop> {
+    if value.len() <= VALUE_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(Refusal::ValueTooLarge { bytes: value.len() as u64 }.into())
+    }
+}
+
 fn check_precondition(expected: Option<u64>, previous: Option<Live>) -> Result<(), Stop> {
     let current = previous.map_or(0, |live| live.revision.main);
     match expected {
@@ -67,7 +73,8 @@ fn check_precondition(expected: Option<u64>, previous: Option<Live>) -> Result<(
 
 /// Makes the changes of one command: all at its revision, counted by `sub` in their order.
 ///
-/// Every check stands before the first change; from then on nothing can refuse.
+/// A command changes a key at most once. One that refuses after its first change drops the writer: the tables under it are
+/// a delta that is dropped with it.
 pub(super) struct Writer<'a> {
     state: State,
     next: Revision,
@@ -78,6 +85,17 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     pub(super) fn new(state: State, tables: &'a mut dyn Tables) -> Writer<'a> {
         Writer { state, next: Revision::first(state.revision + 1), tables, events: Vec::new() }
+    }
+
+    /// The tables with the changes so far.
+    pub(super) fn tables(&self) -> &dyn Tables {
+        &*self.tables
+    }
+
+    /// The state with the changes so far: their revision is that of the whole command.
+    pub(super) fn state(&self) -> State {
+        let revision = if self.events.is_empty() { self.state.revision } else { self.next.main };
+        State { revision, ..self.state }
     }
 
     pub(super) fn put(&mut self, key: Bytes, value: Bytes, previous: Option<Live>) -> Stamp {

@@ -1,5 +1,7 @@
 //! The words of the golden scripts. A line is a verb, then words and `name=value` options in any order; `a*5` is
-//! `aaaaa`, `\x00` is that byte.
+//! `aaaaa`, `\x00` is that byte. The statements of a transaction are divided by `;` (`txn.rs`).
+
+mod txn;
 
 use bytes::Bytes;
 use schedia_apps::cluster::{self, Member, Record};
@@ -62,8 +64,12 @@ impl<'a> Line<'a> {
 
 impl Machine {
     pub(crate) fn run(&mut self, line: &str) -> String {
+        let whole = line;
         let line = Line::parse(line);
-        let output = self.verb(&line);
+        let output = match whole.strip_prefix("txn ") {
+            Some(statements) => self.txn(&txn::parse(statements)),
+            None => self.verb(&line),
+        };
         let opened = Applications::open(&self.tables).unwrap();
         assert_eq!(opened, self.apps, "memory is not what the tables say after {:?}", line.words);
         output
@@ -86,6 +92,15 @@ impl Machine {
                     if_mod_revision: line.number("if"),
                 }),
             ),
+            "delete-range" => self.kv(
+                line,
+                kv::Command::DeleteRange(kv::DeleteRange { range: range(line), limit: line.number("limit") }),
+            ),
+            "changes" => self.query(kv::Query::Changes(kv::Since {
+                range: range(line),
+                from: line.options.get("from").map_or(kv::Revision { main: 0, sub: 0 }, |text| place(text)),
+                previous: line.has("previous"),
+            })),
             "compact" => self.kv(line, kv::Command::Compact { revision: line.word_number(1) }),
             "get" => self.query(kv::Query::Get {
                 key: bytes(line.words.get(1).unwrap_or(&"")),
@@ -136,6 +151,16 @@ impl Machine {
             "removed" => self.ask(Query::Cluster(cluster::Query::Removed(NodeId(line.word_number(1))))),
             verb => panic!("unknown verb: {verb}"),
         }
+    }
+
+    /// One that only reads answers the same as a query, which changes nothing.
+    fn txn(&mut self, txn: &kv::Txn) -> String {
+        let asked = txn.only_reads().then(|| self.query(kv::Query::Txn(txn.clone())));
+        let done = self.apply(&Line::parse(""), Command::Kv(kv::Command::Txn(txn.clone())));
+        if let Some(asked) = asked {
+            assert_eq!(asked, done, "as a query, and as a command");
+        }
+        done
     }
 
     fn kv(&mut self, line: &Line<'_>, command: kv::Command) -> String {
@@ -213,9 +238,18 @@ fn ids(words: &[&str]) -> BTreeSet<NodeId> {
     ids.map(|id| NodeId(id.parse().unwrap())).collect()
 }
 
-fn list(line: &Line<'_>) -> kv::List {
+fn range(line: &Line<'_>) -> kv::KeyRange {
     let prefix = kv::KeyRange::prefix(line.bytes("prefix").unwrap_or_default());
-    let between = kv::KeyRange { start: line.bytes("start").unwrap_or_default(), end: line.bytes("end") };
+    prefix.and(kv::KeyRange { start: line.bytes("start").unwrap_or_default(), end: line.bytes("end") })
+}
+
+/// `main.sub`, or `main`.
+fn place(text: &str) -> kv::Revision {
+    let (main, sub) = text.split_once('.').unwrap_or((text, "0"));
+    kv::Revision { main: main.parse().unwrap(), sub: sub.parse().unwrap() }
+}
+
+fn list(line: &Line<'_>) -> kv::List {
     let after = line.options.get("after").map(|after| {
         let (key, revision) = after.split_once('@').unwrap();
         kv::Continuation { revision: revision.parse().unwrap(), key: bytes(key) }
@@ -226,7 +260,7 @@ fn list(line: &Line<'_>) -> kv::List {
         () => kv::Detail::Whole,
     };
     kv::List {
-        range: prefix.and(between),
+        range: range(line),
         revision: line.number("revision"),
         after,
         limit: line.number("limit").unwrap_or(0),
@@ -291,6 +325,36 @@ fn kv_answer(reply: &kv::Reply) -> String {
             format!("revision={revision} compacted={compacted:?}")
         }
         kv::Reply::Compactable(revision) => format!("{revision:?}"),
+        kv::Reply::DeletedRange { revision, deleted, more } => {
+            format!("deleted {deleted} revision={revision}{}", if *more { " more" } else { "" })
+        }
+        kv::Reply::Txn(kv::TxnReply { revision, succeeded, results }) => {
+            let branch = if *succeeded { "then" } else { "else" };
+            let results: Vec<String> = results.iter().map(txn::result).collect();
+            let runs = results.chunk_by(|a, b| a == b).map(|run| match run.len() {
+                1 => run[0].clone(),
+                times => format!("{times} times {}", run[0]),
+            });
+            let results = runs.collect::<Vec<_>>().join("; ");
+            format!("{branch} {results} revision={revision}").replace("  ", " ")
+        }
+        kv::Reply::Changes(kv::Changes { revision, changes, next }) => {
+            let changes: Vec<String> = changes.iter().map(changed).collect();
+            format!("[{}] revision={revision} next={}.{}", changes.join(", "), next.main, next.sub)
+        }
+    }
+}
+
+fn changed(changed: &kv::Changed) -> String {
+    let kv::Changed { revision, change, previous } = changed;
+    let previous = previous.as_ref().map(|previous| format!(" was {}", row(previous))).unwrap_or_default();
+    format!("{}.{} {}{previous}", revision.main, revision.sub, change_text(change))
+}
+
+fn change_text(change: &kv::Change) -> String {
+    match change {
+        kv::Change::Put(found) => format!("put {}", row(found)),
+        kv::Change::Delete { key } => format!("delete {}", key.escape_ascii()),
     }
 }
 
@@ -320,11 +384,7 @@ fn event(event: &Event) -> String {
     match event {
         Event::Kv(kv::Event { revision, change, previous }) => {
             let previous = previous.map(|at| format!(" was {}.{}", at.main, at.sub)).unwrap_or_default();
-            let change = match change {
-                kv::Change::Put(found) => format!("put {}", row(found)),
-                kv::Change::Delete { key } => format!("delete {}", key.escape_ascii()),
-            };
-            format!("{}.{} {change}{previous}", revision.main, revision.sub)
+            format!("{}.{} {}{previous}", revision.main, revision.sub, change_text(change))
         }
         Event::Cluster(cluster::Event(record)) => record_text(record),
     }

@@ -3,14 +3,16 @@
 use super::*;
 use crate::doors::error::MOD_REVISION;
 use crate::doors::params::decode;
+use axum::Json;
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
+use schedia_api::KvDeleted;
 use schedia_apps::kv::{self, KeyValue, VALUE_BYTES_MAX};
 use serde::Deserialize;
 
-const REVISION: HeaderName = HeaderName::from_static("x-schedia-revision");
+pub(super) const REVISION: HeaderName = HeaderName::from_static("x-schedia-revision");
 const CREATE_REVISION: HeaderName = HeaderName::from_static("x-schedia-create-revision");
 const VERSION: HeaderName = HeaderName::from_static("x-schedia-version");
 
@@ -87,18 +89,50 @@ async fn get_key(door: &Door, key: Bytes, mut params: Params) -> Result<Response
     }
 }
 
-pub(super) async fn delete(State(door): State<Arc<Door>>, request: Request) -> Response {
+/// Without a key, `/v1/kv` is the range that is named.
+pub(super) async fn delete_or_range(State(door): State<Arc<Door>>, request: Request) -> Response {
     door.handle(async {
-        let (key, mut params) = key(&request.into_parts().0)?;
-        let if_mod_revision = params.number("if-mod-revision")?;
-        params.done()?;
-        let delete = kv::Delete { key, if_mod_revision };
-        match door.propose(kv::Command::Delete(delete)).await? {
-            kv::Reply::Deleted { revision } => Ok(([(REVISION, revision)], ()).into_response()),
-            other => Err(unexpected(&other)),
+        let parts = request.into_parts().0;
+        let mut params = Params::parse(parts.uri.query())?;
+        match (params.bytes("key"), params.range()) {
+            (Some(key), None) => delete_key(&door, key, params).await,
+            (None, Some(range)) => delete_range(&door, range, params).await,
+            (Some(_), Some(_)) => Err(DoorError::bad_request("key excludes prefix, start and end")),
+            (None, None) => Err(DoorError::bad_request(
+                "parameter key is missing; a range is named by prefix, start or end (an empty prefix: all keys)",
+            )),
         }
     })
     .await
+}
+
+async fn delete_range(door: &Door, range: kv::KeyRange, mut params: Params) -> Result<Response, DoorError> {
+    let limit = params.number("limit")?;
+    params.done()?;
+    match door.propose(kv::Command::DeleteRange(kv::DeleteRange { range, limit })).await? {
+        kv::Reply::DeletedRange { revision, deleted, more } => {
+            Ok(Json(KvDeleted { revision, deleted, more }).into_response())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn delete(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.handle(async {
+        let (key, params) = key(&request.into_parts().0)?;
+        delete_key(&door, key, params).await
+    })
+    .await
+}
+
+async fn delete_key(door: &Door, key: Bytes, mut params: Params) -> Result<Response, DoorError> {
+    let if_mod_revision = params.number("if-mod-revision")?;
+    params.done()?;
+    let delete = kv::Delete { key, if_mod_revision };
+    match door.propose(kv::Command::Delete(delete)).await? {
+        kv::Reply::Deleted { revision } => Ok(([(REVISION, revision)], ()).into_response()),
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// The body of `POST /v1/kv:compact`.

@@ -10,15 +10,44 @@ use schedia_apps::kv::{self, Continuation, Detail, KeyRange, KeyValue, List, Pag
 
 pub(super) async fn list(door: &Door, mut params: Params) -> Result<Response, DoorError> {
     let consistency = consistency(&mut params)?;
-    match door.read(kv::Query::List(query(params)?), consistency).await? {
-        kv::Reply::Page(page) => Ok(Json(json(page)).into_response()),
+    let list = query(params)?;
+    let mut page = page(door, list.clone(), consistency).await?;
+    if list.detail == Detail::CountOnly {
+        count(door, list, &mut page).await?;
+    }
+    Ok(Json(json(page)).into_response())
+}
+
+async fn page(door: &Door, list: List, consistency: Consistency) -> Result<Page, DoorError> {
+    match door.read(kv::Query::List(list), consistency).await? {
+        kv::Reply::Page(page) => Ok(page),
         other => Err(unexpected(&other)),
     }
 }
 
+/// How long one request counts. What is left then is counted by the next one, from its `continue` on.
+const COUNT_TIME: Duration = Duration::from_secs(2);
+
+/// Goes on counting, page by page: apply never waits for more than one.
+async fn count(door: &Door, list: List, page: &mut Page) -> Result<(), DoorError> {
+    let deadline = Instant::now() + COUNT_TIME;
+    while let Some(after) = page.next.take() {
+        if Instant::now() >= deadline {
+            page.next = Some(after);
+            return Ok(());
+        }
+        // The revision of the page before: this node has applied it.
+        let next = List { after: Some(after), ..list.clone() };
+        let more = self::page(door, next, Consistency::Stale).await?;
+        page.count += more.count;
+        page.next = more.next;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
 fn query(mut params: Params) -> Result<List, DoorError> {
-    let prefix = params.bytes("prefix").map_or_else(KeyRange::all, KeyRange::prefix);
-    let bounds = KeyRange { start: params.bytes("start").unwrap_or_default(), end: params.bytes("end") };
+    let range = params.range().unwrap_or_else(KeyRange::all);
     let revision = params.number("revision")?;
     let limit = params.number("limit")?.unwrap_or(0);
     let after = params.bytes("continue").map(|token| continuation(&token)).transpose()?;
@@ -37,16 +66,18 @@ fn query(mut params: Params) -> Result<List, DoorError> {
             after.revision
         )));
     }
-    Ok(List { range: prefix.and(bounds), revision, after, limit, detail })
+    Ok(List { range, revision, after, limit, detail })
 }
 
-fn json(page: Page) -> KvPage {
+/// A key with its value and its numbers.
+pub(super) fn row(row: KeyValue) -> KvRow {
+    let KeyValue { key, value, create_revision, mod_revision, version, lease: _ } = row;
+    let [key, value] = [key, value].map(|bytes| STANDARD.encode(bytes));
+    KvRow { key, value, create_revision, mod_revision, version }
+}
+
+pub(super) fn json(page: Page) -> KvPage {
     let Page { revision, at_revision, count, rows, next } = page;
-    let row = |row: KeyValue| {
-        let KeyValue { key, value, create_revision, mod_revision, version, lease: _ } = row;
-        let [key, value] = [key, value].map(|bytes| STANDARD.encode(bytes));
-        KvRow { key, value, create_revision, mod_revision, version }
-    };
     let rows = rows.into_iter().map(row).collect();
     KvPage { revision, at_revision, count, rows, next: next.map(token) }
 }
