@@ -14,6 +14,7 @@
 //! * [`figures`]: what this machine reaches;
 //! * [`wait`]: a condition and a deadline;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
+//! * [`fuzz`]: a fuzzer that works from OpenAPI documents;
 //! * [`load`]: writers that remember every answer, and the check of each at the end;
 //! * [`namespace`]: a namespace of a Kubernetes for one test.
 //!
@@ -25,6 +26,7 @@ pub mod chart;
 pub mod demo;
 pub mod engine;
 pub mod figures;
+pub mod fuzz;
 pub mod generated;
 pub mod image;
 pub mod kind;

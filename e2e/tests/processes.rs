@@ -19,10 +19,14 @@ mod follow;
 mod identity;
 #[path = "processes/load.rs"]
 mod load;
+#[path = "processes/openapi.rs"]
+mod openapi;
 #[path = "processes/raftd.rs"]
 mod raftd;
 #[path = "processes/scaling.rs"]
 mod scaling;
+#[path = "processes/watch.rs"]
+mod watch;
 
 use std::time::Duration;
 

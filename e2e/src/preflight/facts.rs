@@ -86,6 +86,8 @@ impl Facts {
             ("cargo clippy", "cargo", "clippy"),
             ("cc", "cc", ""),
             ("git", "git", ""),
+            // What a virtual environment is made with; a plain python3 of Debian lacks it.
+            ("python3", "python3", "-mensurepip"),
         ];
         Facts {
             root,

@@ -66,6 +66,11 @@ fn toolchain(facts: &Facts) -> Vec<Missing> {
                 why: format!("{why}; it links"),
                 cure: Cure::Package("build-essential"),
             },
+            "python3" => Missing {
+                what: "python3 with venv".into(),
+                why: format!("{why}; the fuzzer of the HTTP ports is kept in a virtual environment"),
+                cure: Cure::Package("python3-venv"),
+            },
             "git" => Missing { what: "git".into(), why: why.into(), cure: Cure::Package("git") },
             tool => person(tool, why, "rustup component add rustfmt clippy"),
         });

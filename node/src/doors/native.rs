@@ -69,7 +69,8 @@ fn listed() -> Routes<Arc<Door>> {
 
 /// The routes of the doors that share the port, whichever are open, by name.
 pub fn shared_routes() -> Vec<Route> {
-    let [raftd, balsa] = [Manner::Raftd, Manner::Balsa].map(|manner| Doors { balsa: true, join: Some(manner) });
+    let [raftd, balsa] =
+        [Manner::Raftd, Manner::Balsa].map(|manner| Doors { balsa: true, join: Some(manner) });
     let [raftd, balsa] = [super::raftd::routes(raftd), super::balsa::routes(balsa)];
     [raftd.listed(), balsa.listed()].concat()
 }
