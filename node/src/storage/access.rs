@@ -2,6 +2,8 @@
 //!
 //! Both hold the layers' lock, so neither can be kept across an await, and neither sees half of the other.
 
+use super::base::Base;
+use super::stack::{Stack, Trouble};
 use super::state::{Checkpoint, Layers, Shared, State};
 use bytes::Bytes;
 use schedia_apps::Stop;
@@ -42,6 +44,42 @@ impl Tables for View<'_> {
     /// Panics, as `put`.
     fn delete(&mut self, _: Table, _: &[u8]) {
         unreachable!("a view is read only")
+    }
+}
+
+/// The rows of a snapshot that was received and is not in force.
+pub struct ReceivedView<'a> {
+    base: &'a Base,
+    trouble: Trouble<'a>,
+}
+
+impl<'a> ReceivedView<'a> {
+    pub(super) fn new(base: &'a Base, trouble: Trouble<'a>) -> ReceivedView<'a> {
+        ReceivedView { base, trouble }
+    }
+
+    fn stack(&self) -> Stack<'_> {
+        Stack { overlays: [None, None], base: self.base, trouble: self.trouble }
+    }
+}
+
+impl Tables for ReceivedView<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Stop> {
+        self.stack().get(table, key)
+    }
+
+    fn scan(&self, table: Table, range: Range, reverse: bool) -> Rows<'_> {
+        self.stack().scan(table, &range, reverse)
+    }
+
+    /// Panics, as that of [`View`].
+    fn put(&mut self, _: Table, _: Bytes, _: Bytes) {
+        unreachable!("a received snapshot is read only")
+    }
+
+    /// Panics, as that of [`View`].
+    fn delete(&mut self, _: Table, _: &[u8]) {
+        unreachable!("a received snapshot is read only")
     }
 }
 

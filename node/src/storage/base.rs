@@ -6,13 +6,13 @@
 //! table "t.<name>"      key                         -> value | crc32c u32 LE      one for each table of an application
 //! ```
 
+use super::file::DbFile;
 use super::overlay::{Change, Overlay, bounds};
 use super::seal::{seal, unseal};
 use super::state::Checkpoint;
+use super::volume::Volume;
 use bytes::Bytes;
-use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction,
-};
+use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 use schedia_apps::ShardId;
 use schedia_apps::tables::{Range, Table};
 use std::collections::BTreeMap;
@@ -31,18 +31,18 @@ pub(super) type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// One checkpoint, held open. While it lives, redb keeps the pages it reads.
 pub(super) struct Base {
-    pub(super) db: Arc<Database>,
+    pub(super) db: Arc<DbFile>,
     pub(super) checkpoint: Checkpoint,
     tables: BTreeMap<String, Rows>,
 }
 
 /// Opens a state file, or makes an empty one of this shard.
-pub(super) fn open(file: &Path, shard: ShardId, cache_bytes: usize) -> io::Result<Base> {
-    prepare(Database::builder().set_cache_size(cache_bytes).create(file).map_err(other)?, shard)
+pub(super) fn open(file: &Path, shard: ShardId, cache_bytes: usize, volume: &Volume) -> io::Result<Base> {
+    prepare(DbFile::open(file, file, cache_bytes, volume)?, shard)
 }
 
 /// The last checkpoint of a shard's database, or an empty one in a new database.
-pub(super) fn prepare(db: Database, shard: ShardId) -> io::Result<Base> {
+pub(super) fn prepare(db: DbFile, shard: ShardId) -> io::Result<Base> {
     let txn = db.begin_write().map_err(other)?;
     let found =
         txn.open_table(SCHEDIA).map_err(other)?.get(FORMAT).map_err(other)?.map(|row| row.value().to_vec());
@@ -56,7 +56,7 @@ pub(super) fn prepare(db: Database, shard: ShardId) -> io::Result<Base> {
 
 impl Base {
     /// The last checkpoint of a file.
-    pub(super) fn new(db: Arc<Database>) -> io::Result<Base> {
+    pub(super) fn new(db: Arc<DbFile>) -> io::Result<Base> {
         let txn = db.begin_read().map_err(other)?;
         let sealed = txn.open_table(SCHEDIA).map_err(other)?.get(CHECKPOINT).map_err(other)?;
         let sealed = sealed.ok_or_else(|| invalid("no checkpoint in the state file".into()))?;

@@ -1,4 +1,4 @@
-//! A disk for tests that forgets or fails: at power loss, each unsynced write is there, lost or torn.
+//! A disk for tests that forgets, fails or is full: at power loss, each unsynced write is there, lost or torn.
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -21,6 +21,10 @@ struct Inner {
     acknowledged: Option<u64>,
     /// Every write and sync fails.
     broken: bool,
+    /// Every write fails for want of room; syncs do not.
+    full: bool,
+    /// Every sync fails so.
+    syncs_fail: Option<io::ErrorKind>,
     /// Set while images are taken.
     random: Option<TestRng>,
     images: Vec<Image>,
@@ -54,6 +58,16 @@ impl Disk {
         self.0.lock().unwrap().broken = true;
     }
 
+    /// Until there is room again, every write fails for want of it.
+    pub(super) fn set_full(&self, full: bool) {
+        self.0.lock().unwrap().full = full;
+    }
+
+    /// From now on, every sync fails.
+    pub(super) fn fail_syncs(&self, kind: io::ErrorKind) {
+        self.0.lock().unwrap().syncs_fail = Some(kind);
+    }
+
     pub(super) fn images(&self) -> Vec<Image> {
         let mut inner = self.0.lock().unwrap();
         inner.random = None;
@@ -73,6 +87,11 @@ impl Disk {
 impl Inner {
     fn check(&self) -> io::Result<()> {
         if self.broken { Err(io::Error::other("the disk is on fire")) } else { Ok(()) }
+    }
+
+    fn check_room(&self) -> io::Result<()> {
+        self.check()?;
+        if self.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn take_image(&mut self) {
@@ -117,7 +136,7 @@ impl StorageBackend for Disk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap();
-        inner.check()?;
+        inner.check_room()?;
         inner.now.resize(len as usize, 0);
         inner.unsynced.push(Write::Length(len));
         inner.take_image();
@@ -127,6 +146,7 @@ impl StorageBackend for Disk {
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap();
         inner.check()?;
+        inner.syncs_fail.map_or(Ok(()), |kind| Err(io::Error::from(kind)))?;
         inner.take_image();
         inner.synced = inner.now.clone();
         inner.unsynced.clear();
@@ -136,7 +156,7 @@ impl StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap();
-        inner.check()?;
+        inner.check_room()?;
         put(&mut inner.now, offset, data);
         inner.unsynced.push(Write::Bytes(offset, data.to_vec()));
         inner.take_image();

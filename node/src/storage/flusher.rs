@@ -30,6 +30,7 @@ const LOG_PATIENCE: Duration = Duration::from_millis(100);
 /// A running flusher. Dropped, it ends the thread without a last flush: as a crash would.
 pub(super) struct Flusher {
     control: Arc<Control>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -68,9 +69,9 @@ impl Flusher {
     pub(super) fn start(shared: Arc<Shared>) -> io::Result<Flusher> {
         let progress = watch::Sender::new(Progress::default());
         let control = Arc::new(Control { orders: Mutex::default(), changed: Condvar::new(), progress });
-        let (name, orders) = (format!("flusher-{}", shared.shard), control.clone());
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(&shared, &orders))?;
-        Ok(Flusher { control, thread: Some(thread) })
+        let (name, orders, runs) = (format!("flusher-{}", shared.shard), control.clone(), shared.clone());
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(&runs, &orders))?;
+        Ok(Flusher { control, shared, thread: Some(thread) })
     }
 
     /// Asks for a checkpoint of everything applied until now; returns its number.
@@ -97,6 +98,7 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.close();
+        self.shared.layers().base.db.patience().end();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("a flusher panicked");
         }

@@ -14,7 +14,8 @@
 //! # Reading order
 //! [`log`] takes entries and acknowledges them, many by one sync. [`state`] is what was made of them: an overlay in
 //! memory (`overlay`, `stack`) above a file (`base`), read and written through [`View`] and [`Batch`], brought to disk by a thread (`flusher`). [`snapshot`] sends
-//! a state and receives one. [`identity`], [`space`] and [`failure`] are small and stand alone.
+//! a state and receives one. `file` and `volume` are what lies under both: redb, waiting for room. [`identity`], [`space`] and
+//! [`failure`] are small and stand alone.
 //!
 //! # Orders that must hold
 //! 1. The identity is durable before a node answers to it. A store id is drawn once, on an empty directory only.
@@ -33,7 +34,8 @@
 //!
 //! # Trouble
 //! A failed sync, an unreadable row or a bad checksum sets the [`Failure`] latch: every shard of the node stops, for
-//! good. Nothing is retried: after a failed sync the kernel may have dropped what it could not write.
+//! good. Nothing is retried: after a failed sync the kernel may have dropped what it could not write. A write that finds the
+//! disk full is no such trouble: it was not taken, and waits until there is room ([`Storage::full`]).
 //!
 //! # What is missing, and why
 //! Files never shrink: redb gives back only free space at the end of a file. Rewriting one is a snapshot install from
@@ -44,6 +46,7 @@ mod base;
 #[cfg(test)]
 mod crash;
 pub mod failure;
+mod file;
 mod flusher;
 pub mod identity;
 pub mod log;
@@ -57,15 +60,17 @@ mod stack;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod volume;
 
-pub use access::{Batch, View};
+pub use access::{Batch, ReceivedView, View};
 pub use failure::{Failed, Failure};
 pub use identity::{AssignError, Assigned, Former, Identity};
 pub use log::{Ends, Flushed, Log, Mark, Record, ShardLog};
 pub use options::Options;
 pub use snapshot::{Chunks, Received, Receiver, Snapshot};
 pub use space::Space;
-pub use state::{Checkpoint, State, Sweep};
+pub use state::{Checkpoint, Installing, Replaced, State, Sweep};
+pub use volume::Full;
 
 use schedia_apps::{ShardId, StoreId};
 use state::Home;
@@ -74,6 +79,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use volume::Volume;
 
 const LOCK: &str = "lock";
 const LOG: &str = "log.redb";
@@ -91,7 +97,7 @@ pub struct Storage {
     identity: Mutex<Identity>,
     log: Log,
     meter: space::Meter,
-    failure: Failure,
+    volume: Volume,
     /// Shards that share the page cache: those that were here before, or as many as are expected.
     shards: AtomicUsize,
     /// Shared with the states: unlocked when every file is closed.
@@ -128,7 +134,7 @@ impl Storage {
     pub fn open(dir: &Path, options: Options) -> Result<Storage, OpenError> {
         fs::create_dir_all(dir).map_err(OpenError::at(dir))?;
         let lock = lock(dir)?;
-        let (log, failure) = (dir.join(LOG), Failure::new());
+        let (log, volume) = (dir.join(LOG), Volume::new(Failure::new(), options.unsafe_no_fsync));
         let identity = match Identity::load(dir).map_err(OpenError::at(dir.join("identity")))? {
             Some(identity) => reset::finish(dir, identity).map_err(OpenError::at(dir))?,
             None if log.exists() => return Err(OpenError::IdentityMissing(dir.to_owned())),
@@ -140,12 +146,12 @@ impl Storage {
         };
         fs::create_dir_all(dir.join(SHARDS)).map_err(OpenError::at(dir))?;
         let meter = space::Meter::new(dir).map_err(OpenError::at(dir))?;
-        let log = Log::open(&log, &options, failure.clone()).map_err(OpenError::at(log))?;
+        let log = Log::open(&log, &options, &volume).map_err(OpenError::at(log))?;
         sync_dir(dir).map_err(OpenError::at(dir))?;
         let before = fs::read_dir(dir.join(SHARDS)).map_err(OpenError::at(dir))?.count();
         let shards = AtomicUsize::new(before.max(options.shards));
         let (dir, identity) = (dir.to_owned(), Mutex::new(identity));
-        Ok(Storage { dir, options, identity, log, meter, failure, shards, lock: Arc::new(lock) })
+        Ok(Storage { dir, options, identity, log, meter, volume, shards, lock: Arc::new(lock) })
     }
 
     /// From now on a state is opened with its part of a page cache for so many shards. One opened before keeps what it
@@ -190,14 +196,35 @@ impl Storage {
         fs::create_dir_all(&dir).map_err(OpenError::at(&dir))?;
         sync_dir(&self.dir.join(SHARDS)).map_err(OpenError::at(&dir))?;
         let shards = self.shards.load(Ordering::Relaxed);
-        let (options, failure) = (Options { shards, ..self.options.clone() }, self.failure.clone());
+        let (options, volume) = (Options { shards, ..self.options.clone() }, self.volume.clone());
         let (file, lock) = (dir.join(state::FILE), Some(self.lock.clone()));
-        State::open(Home { shard, dir, lock }, options, failure, flushed, sweep).map_err(OpenError::at(file))
+        State::open(Home { shard, dir, lock }, options, volume, flushed, sweep).map_err(OpenError::at(file))
     }
 
     /// The latch that stops everything.
     pub fn failure(&self) -> &Failure {
-        &self.failure
+        self.volume.failure()
+    }
+
+    /// A file whose writes wait because the disk is full. Nothing is lost; they go on by themselves once there is room.
+    pub fn full(&self) -> Option<Full> {
+        self.volume.full()
+    }
+
+    /// Whether what is acknowledged survives a power loss: not with `unsafe_no_fsync`.
+    pub fn is_synced(&self) -> bool {
+        self.volume.is_synced()
+    }
+
+    /// Nobody waits for room any more: the node is ending. A write that has waited fails, and storage with it.
+    pub fn stop_waiting(&self) {
+        self.volume.close();
+    }
+
+    /// From now on measures this room, or again what is there.
+    #[cfg(test)]
+    pub(crate) fn pretend(&self, space: Option<Space>) {
+        self.meter.pretend(space);
     }
 
     /// The room on the disk, measured at most once a second.

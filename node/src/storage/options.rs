@@ -18,6 +18,8 @@ pub struct Options {
     pub entries_bytes: usize,
     /// Changes waiting for the log's writer, all shards together. Above it, appends wait.
     pub queue_bytes: usize,
+    /// Nothing is synced: for benchmarks only. A power loss loses what was acknowledged, and may tear files.
+    pub unsafe_no_fsync: bool,
     /// Where the log's writer counts.
     pub log_metrics: Option<LogMetrics>,
 }
@@ -30,6 +32,7 @@ impl Default for Options {
             overlay_bytes: 128 << 20,
             entries_bytes: 16 << 20,
             queue_bytes: 64 << 20,
+            unsafe_no_fsync: false,
             log_metrics: None,
         }
     }

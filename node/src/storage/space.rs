@@ -1,7 +1,7 @@
 //! How much room the disk has, and the watermark below which writes are refused.
 //!
-//! Deletes, compaction, votes and lease revokes go on below it: they are what makes room again. A disk that is really
-//! full fails a sync, and that stops the node for good; the watermark keeps it from that.
+//! Deletes, compaction, votes and lease revokes go on below it: they are what makes room again. On a disk that is really
+//! full nothing goes on (`volume`); the watermark keeps it from that.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,14 +39,31 @@ impl Space {
 pub(super) struct Meter {
     dir: PathBuf,
     last: Mutex<(Instant, Space)>,
+    #[cfg(test)]
+    pretended: Mutex<Option<Space>>,
 }
 
 impl Meter {
     pub(super) fn new(dir: &Path) -> io::Result<Meter> {
-        Ok(Meter { dir: dir.to_owned(), last: Mutex::new((Instant::now(), Space::measure(dir)?)) })
+        Ok(Meter {
+            dir: dir.to_owned(),
+            last: Mutex::new((Instant::now(), Space::measure(dir)?)),
+            #[cfg(test)]
+            pretended: Mutex::default(),
+        })
+    }
+
+    /// From now on measures this, or again what is there.
+    #[cfg(test)]
+    pub(super) fn pretend(&self, space: Option<Space>) {
+        *self.pretended.lock().unwrap() = space;
     }
 
     pub(super) fn space(&self) -> Space {
+        #[cfg(test)]
+        if let Some(space) = *self.pretended.lock().unwrap() {
+            return space;
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0.elapsed() >= AGE_MAX {
             match Space::measure(&self.dir) {

@@ -12,7 +12,7 @@
 //!
 //! Not here: what the rows mean (`schedia-apps`), when to take or send a snapshot (`raft`).
 
-use super::access::{Batch, View};
+use super::access::{Batch, ReceivedView, View};
 use super::base::{self, Base};
 use super::failure::Failure;
 use super::flusher::{Flusher, Progress};
@@ -21,6 +21,7 @@ use super::options::Options;
 use super::overlay::Overlay;
 use super::snapshot::{Received, Receiver, Snapshot};
 use super::stack::{Stack, Trouble};
+use super::volume::Volume;
 use bytes::Bytes;
 use schedia_apps::tables::Tables;
 use schedia_apps::{Epoch, Level, ShardId, Stop};
@@ -70,6 +71,34 @@ pub(super) struct Home {
     pub(super) lock: Option<Arc<File>>,
 }
 
+/// A snapshot whose file is in place, and whose rows nobody sees yet. While it lives no flush begins.
+pub struct Installing<'a> {
+    shared: &'a Shared,
+    base: Base,
+    _writing: MutexGuard<'a, ()>,
+}
+
+impl Installing<'_> {
+    /// Puts the rows in force, and gives back what they cover. Never touches the disk.
+    #[must_use = "dropping it closes a file, which is better done without a lock"]
+    pub fn swap(self) -> (Checkpoint, Replaced) {
+        let Installing { shared, base, _writing } = self;
+        let checkpoint = base.checkpoint.clone();
+        let replaced = shared.change(|layers| {
+            layers.applied = checkpoint.clone();
+            let base = std::mem::replace(&mut layers.base, Arc::new(base));
+            Replaced { _overlays: (std::mem::take(&mut layers.active), layers.frozen.take()), _base: base }
+        });
+        (checkpoint, replaced)
+    }
+}
+
+/// A state that is no more: dropped, its file is closed unless a snapshot of it is being sent.
+pub struct Replaced {
+    _overlays: (Overlay, Option<Arc<Overlay>>),
+    _base: Arc<Base>,
+}
+
 /// What the flusher and the state share.
 pub(super) struct Shared {
     pub(super) shard: ShardId,
@@ -77,6 +106,7 @@ pub(super) struct Shared {
     pub(super) file: PathBuf,
     pub(super) options: Options,
     pub(super) failure: Failure,
+    volume: Volume,
     pub(super) flushed: Flushed,
     pub(super) sweep: Option<Sweep>,
     /// Never held while the disk is written or a reader waits.
@@ -142,14 +172,14 @@ impl State {
     pub(super) fn open(
         home: Home,
         options: Options,
-        failure: Failure,
+        volume: Volume,
         flushed: Flushed,
         sweep: Option<Sweep>,
     ) -> io::Result<State> {
         super::snapshot::remove_leftovers(&home.dir)?;
-        let base = base::open(&home.dir.join(FILE), home.shard, options.state_cache_bytes())?;
+        let base = base::open(&home.dir.join(FILE), home.shard, options.state_cache_bytes(), &volume)?;
         super::sync_dir(&home.dir)?;
-        State::start(home, base, options, failure, flushed, sweep)
+        State::start(home, base, options, volume, flushed, sweep)
     }
 
     /// A state above an open file.
@@ -157,10 +187,11 @@ impl State {
         home: Home,
         base: Base,
         options: Options,
-        failure: Failure,
+        volume: Volume,
         flushed: Flushed,
         sweep: Option<Sweep>,
     ) -> io::Result<State> {
+        base.db.patience().begin();
         let (active, applied) = (Overlay::default(), base.checkpoint.clone());
         let layers = Layers { active, frozen: None, base: Arc::new(base), applied, torn: false };
         let Home { shard, dir, lock } = home;
@@ -169,7 +200,8 @@ impl State {
             file: dir.join(FILE),
             dir,
             options,
-            failure,
+            failure: volume.failure().clone(),
+            volume,
             flushed,
             sweep,
             layers: RwLock::new(layers),
@@ -238,6 +270,12 @@ impl State {
         self.shared.bytes() >= self.shared.options.overlay_bytes / 2
     }
 
+    /// A file of this data directory that waits for room.
+    #[cfg(test)]
+    pub(super) fn full(&self) -> Option<super::Full> {
+        self.shared.volume.full()
+    }
+
     /// What the overlay costs in memory.
     pub fn overlay_bytes(&self) -> usize {
         self.shared.bytes()
@@ -265,23 +303,25 @@ impl State {
     /// Begins to receive a snapshot into a new file beside the state's. Blocking.
     pub fn receive(&self) -> io::Result<Receiver> {
         let number = self.shared.received.fetch_add(1, Ordering::Relaxed);
-        Receiver::new(&self.shared.dir, self.shared.shard, number, self.shared.options.state_cache_bytes())
+        let Shared { dir, file, shard, volume, options, .. } = &*self.shared;
+        Receiver::new(dir, file, *shard, number, options.state_cache_bytes(), volume)
     }
 
-    /// Puts a received snapshot in the place of this state: rename, sync of the directory, swap under readers.
-    /// Blocks while a flush is under way. Whoever keeps anything derived from the rows opens it again afterwards.
-    pub fn install(&self, received: Received) -> io::Result<()> {
-        let shared = &self.shared;
-        let _writing = shared.writing();
+    /// The rows of a received snapshot, to derive things from before it is in force.
+    pub fn look_into<'a>(&'a self, received: &'a Received) -> ReceivedView<'a> {
+        let trouble = Trouble { failure: &self.shared.failure, file: &self.shared.file };
+        ReceivedView::new(received.base(), trouble)
+    }
+
+    /// Puts the file of a received snapshot in the place of this state's: rename, sync of the directory. Blocks while a
+    /// flush is under way. Readers see the old rows until [`Installing::swap`], which must follow.
+    pub fn install(&self, received: Received) -> io::Result<Installing<'_>> {
+        let shared = &*self.shared;
+        let writing = shared.writing();
         shared.failure.check()?;
         let base = received.rename(&shared.dir, &shared.file, &shared.failure)?;
-        let replaced = shared.change(|layers| {
-            layers.applied = base.checkpoint.clone();
-            let base = std::mem::replace(&mut layers.base, Arc::new(base));
-            (std::mem::take(&mut layers.active), layers.frozen.take(), base)
-        });
-        drop(replaced);
-        Ok(())
+        base.db.patience().begin();
+        Ok(Installing { shared, base, _writing: writing })
     }
 
     /// Stops the flusher after a last flush. For a clean shutdown; without it a restart applies the log again.

@@ -1,6 +1,7 @@
 //! A data directory as a node sees it: states against plain maps, kills, marks, trouble.
 
 use super::crash::Disk;
+use super::file::DbFile;
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -25,6 +26,10 @@ fn home(dir: &Path, shard: ShardId) -> Home {
     Home { shard, dir: dir.to_owned(), lock: None }
 }
 
+fn volume(failure: &Failure) -> Volume {
+    Volume::new(failure.clone(), false)
+}
+
 impl Fixture {
     pub(super) fn new() -> Fixture {
         Fixture::with(Options::default(), Flushed::all(), None)
@@ -32,7 +37,7 @@ impl Fixture {
 
     fn with(options: Options, flushed: Flushed, sweep: Option<Sweep>) -> Fixture {
         let (dir, failure) = (tempfile::tempdir().unwrap(), Failure::new());
-        let state = State::open(home(dir.path(), SHARD), options, failure.clone(), flushed, sweep).unwrap();
+        let state = State::open(home(dir.path(), SHARD), options, volume(&failure), flushed, sweep).unwrap();
         Fixture { state, failure, dir }
     }
 
@@ -41,8 +46,8 @@ impl Fixture {
         let Fixture { state, failure: _, dir } = self;
         drop(state);
         let failure = Failure::new();
-        let state =
-            State::open(home(dir.path(), SHARD), Options::default(), failure.clone(), flushed, None).unwrap();
+        let state = State::open(home(dir.path(), SHARD), Options::default(), volume(&failure), flushed, None)
+            .unwrap();
         Fixture { state, failure, dir }
     }
 }
@@ -296,7 +301,7 @@ pub(super) fn flip_a_bit(fixture: Fixture) -> Fixture {
     fs::write(&file, bytes).unwrap();
     let failure = Failure::new();
     let (options, flushed) = (Options::default(), Flushed::all());
-    let state = State::open(home(dir.path(), SHARD), options, failure.clone(), flushed, None).unwrap();
+    let state = State::open(home(dir.path(), SHARD), options, volume(&failure), flushed, None).unwrap();
     Fixture { state, failure, dir }
 }
 
@@ -332,10 +337,11 @@ async fn a_sweep_that_finds_the_state_broken_ends_the_shard_and_not_the_node() {
 
 /// A state on a disk in memory.
 fn on(disk: &Disk, failure: &Failure) -> State {
-    let db = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+    let volume = volume(failure);
+    let db = DbFile::on(disk.clone(), &Path::new("shard").join("state.redb"), 1 << 20, &volume).unwrap();
     let base = base::prepare(db, SHARD).unwrap();
     let (options, flushed) = (Options::default(), Flushed::all());
-    State::start(home(Path::new("shard"), SHARD), base, options, failure.clone(), flushed, None).unwrap()
+    State::start(home(Path::new("shard"), SHARD), base, options, volume, flushed, None).unwrap()
 }
 
 #[tokio::test]
@@ -352,6 +358,36 @@ async fn a_failing_disk_under_the_state_stops_the_node_and_says_where() {
     assert!(state.flush().await.is_err(), "not retried");
     assert_eq!(state.checkpoint(), applied(1));
     assert_eq!(rows(&state.view(), TABLES[0]), [("a".into(), "2".into())], "what was applied can be read");
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_state_makes_checkpoints_wait_and_reads_go_on() {
+    let (disk, failure) = (Disk::default(), Failure::new());
+    let state = on(&disk, &failure);
+    apply(&state, 1, &[(TABLES[0], b"a", Some(b"1"))]);
+    state.flush().await.unwrap();
+    disk.set_full(true);
+    apply(&state, 2, &[(TABLES[0], b"a", Some(b"2"))]);
+    until("the checkpoint waits for room", || state.full().is_some());
+    assert_eq!(state.checkpoint(), applied(1));
+    assert_eq!(rows(&state.view(), TABLES[0]), [("a".into(), "2".into())]);
+    apply(&state, 3, &[(TABLES[0], b"b", Some(b"3"))]);
+    disk.set_full(false);
+    assert_eq!(state.flush().await.unwrap(), applied(3));
+    assert_eq!((state.full(), failure.get()), (None, None));
+    drop(state);
+    let state = on(&disk, &failure);
+    assert_eq!(rows(&state.view(), TABLES[0]), [("a".into(), "2".into()), ("b".into(), "3".into())]);
+}
+
+#[tokio::test]
+async fn a_sync_that_finds_no_room_is_never_tried_again() {
+    let (disk, failure) = (Disk::default(), Failure::new());
+    let state = on(&disk, &failure);
+    disk.fail_syncs(std::io::ErrorKind::StorageFull);
+    apply(&state, 1, &[(TABLES[0], b"a", Some(b"1"))]);
+    assert!(state.flush().await.is_err());
+    assert!(failure.get().is_some(), "what the kernel could not write may be gone");
 }
 
 /// Power lost at any write: the state is that of one checkpoint, not older than the last one reported.
@@ -388,9 +424,10 @@ async fn a_checkpoint_is_whole_whatever_of_the_unsynced_writes_is_lost() {
 fn a_state_of_another_shard_is_refused() {
     let Fixture { state, failure, dir } = Fixture::new();
     drop(state);
-    let error = State::open(home(dir.path(), ShardId(4)), Options::default(), failure, Flushed::all(), None)
-        .err()
-        .unwrap();
+    let error =
+        State::open(home(dir.path(), ShardId(4)), Options::default(), volume(&failure), Flushed::all(), None)
+            .err()
+            .unwrap();
     assert_eq!(error.to_string(), "the state file belongs to another shard than 4");
 }
 

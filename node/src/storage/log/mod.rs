@@ -29,7 +29,9 @@ pub use flushed::Flushed;
 pub use shard::ShardLog;
 
 use super::failure::Failure;
+use super::file::Patience;
 use super::options::Options;
+use super::volume::Volume;
 use bytes::Bytes;
 use engine::{LogEngine, LogReader, Saved};
 use schedia_apps::ShardId;
@@ -80,13 +82,23 @@ pub struct Log {
     failure: Failure,
     entries_bytes: usize,
     writer: Option<JoinHandle<()>>,
+    /// Whether the writer waits for room while the disk is full.
+    patience: Option<Patience>,
 }
 
 impl Log {
     /// Opens the log in a file, or makes an empty one, and starts its writer. Reads every entry once.
-    pub(super) fn open(file: &Path, options: &Options, failure: Failure) -> io::Result<Log> {
-        let engine = redb_log::RedbLog::open(file, options.log_cache_bytes())?;
-        Log::start(Box::new(engine), options, failure)
+    pub(super) fn open(file: &Path, options: &Options, volume: &Volume) -> io::Result<Log> {
+        let engine = redb_log::RedbLog::open(file, options.log_cache_bytes(), volume)?;
+        Log::on(engine, options, volume)
+    }
+
+    fn on(engine: redb_log::RedbLog, options: &Options, volume: &Volume) -> io::Result<Log> {
+        let patience = engine.patience();
+        let mut log = Log::start(Box::new(engine), options, volume.failure().clone())?;
+        patience.begin();
+        log.patience = Some(patience);
+        Ok(log)
     }
 
     fn start(engine: Box<dyn LogEngine>, options: &Options, failure: Failure) -> io::Result<Log> {
@@ -98,6 +110,7 @@ impl Log {
             failure: failure.clone(),
             entries_bytes: options.entries_bytes,
             writer: None,
+            patience: None,
         };
         for (shard, saved) in engine.saved()? {
             let opened = log.open_shard(shard, saved)?;
@@ -130,6 +143,9 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.queue.close();
+        if let Some(patience) = &self.patience {
+            patience.end();
+        }
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the log's writer panicked");
         }

@@ -15,9 +15,11 @@
 
 use super::engine::{Change, LogEngine, LogReader, Saved};
 use super::{Mark, Record};
+use crate::storage::file::{DbFile, Patience};
 use crate::storage::seal::{seal, unseal};
+use crate::storage::volume::Volume;
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, Table, TableDefinition};
 use schedia_apps::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -40,7 +42,7 @@ const GARBAGE_ROWS_PER_COMMIT: usize = 1_000;
 /// Writes the file.
 pub(super) struct RedbLog {
     file: PathBuf,
-    db: Arc<Database>,
+    db: Arc<DbFile>,
     /// Purged indexes some of whose rows are still there.
     garbage: BTreeMap<ShardId, Range<u64>>,
     /// Reused between records.
@@ -49,17 +51,17 @@ pub(super) struct RedbLog {
 
 struct Reader {
     file: PathBuf,
-    db: Arc<Database>,
+    db: Arc<DbFile>,
 }
 
 impl RedbLog {
     /// Opens a log file, or makes an empty one.
-    pub(super) fn open(file: &Path, cache_bytes: usize) -> io::Result<RedbLog> {
-        RedbLog::new(file, Database::builder().set_cache_size(cache_bytes).create(file).map_err(other)?)
+    pub(super) fn open(file: &Path, cache_bytes: usize, volume: &Volume) -> io::Result<RedbLog> {
+        RedbLog::new(file, DbFile::open(file, file, cache_bytes, volume)?)
     }
 
     /// The log in a database that is open already.
-    pub(super) fn new(file: &Path, db: Database) -> io::Result<RedbLog> {
+    pub(super) fn new(file: &Path, db: DbFile) -> io::Result<RedbLog> {
         let txn = db.begin_write().map_err(other)?;
         {
             let mut format = txn.open_table(FORMAT).map_err(other)?;
@@ -77,6 +79,11 @@ impl RedbLog {
             RedbLog { file: file.to_owned(), db: Arc::new(db), garbage: BTreeMap::new(), value: Vec::new() };
         log.garbage = log.find_garbage()?;
         Ok(log)
+    }
+
+    /// Whether its commits wait for room.
+    pub(super) fn patience(&self) -> Patience {
+        self.db.patience().clone()
     }
 
     /// Rows that a purge before the last stop left behind.

@@ -201,6 +201,12 @@ impl ShardLog {
         }
     }
 
+    /// Whether reading from here on needs no disk.
+    pub fn is_in_memory(&self, index: u64) -> bool {
+        let view = self.0.view();
+        view.tail.first().is_some_and(|first| first <= index) || view.next().is_none_or(|next| next <= index)
+    }
+
     /// Saves the vote. Durable on return.
     pub async fn save_vote(&self, vote: Bytes) -> io::Result<()> {
         let (done, saved) = waiter();

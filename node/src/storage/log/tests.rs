@@ -6,7 +6,9 @@ use super::redb_log::RedbLog;
 use super::*;
 use crate::storage::crash::Disk;
 use crate::storage::failure::Failed;
+use crate::storage::file::DbFile;
 use proptest::prelude::*;
+use std::time::Duration;
 
 const SHARD: ShardId = ShardId(3);
 
@@ -24,7 +26,18 @@ fn small() -> Options {
 }
 
 fn open(file: &Path) -> Log {
-    Log::open(file, &small(), Failure::new()).unwrap()
+    Log::open(file, &small(), &volume(&Failure::new())).unwrap()
+}
+
+fn volume(failure: &Failure) -> Volume {
+    Volume::new(failure.clone(), false)
+}
+
+/// A log on a disk in memory.
+fn on(disk: &Disk, failure: &Failure) -> Log {
+    let (file, volume) = (Path::new("log.redb"), volume(failure));
+    let db = DbFile::on(disk.clone(), file, 1 << 20, &volume).unwrap();
+    Log::on(RedbLog::new(file, db).unwrap(), &small(), &volume).unwrap()
 }
 
 /// Appends and waits for the disk.
@@ -220,7 +233,7 @@ fn a_log_of_another_format_is_named() {
     txn.open_table(redb::TableDefinition::<&str, u32>::new("format")).unwrap().insert("log", 9).unwrap();
     txn.commit().unwrap();
     drop(db);
-    let error = RedbLog::open(&file, 1 << 20).err().unwrap();
+    let error = RedbLog::open(&file, 1 << 20, &volume(&Failure::new())).err().unwrap();
     assert_eq!(error.to_string(), "log format 9 is not known to this release, which reads format 1");
 }
 
@@ -240,16 +253,14 @@ async fn a_flipped_bit_in_an_entry_is_noticed() {
     }
     txn.commit().unwrap();
     drop(db);
-    let error = Log::open(&file, &small(), Failure::new()).err().unwrap();
+    let error = Log::open(&file, &small(), &volume(&Failure::new())).err().unwrap();
     assert!(error.to_string().starts_with("bad checksum in table records"), "{error}");
 }
 
 #[tokio::test]
 async fn a_failing_disk_under_the_log_stops_the_node_and_acknowledges_nothing() {
     let (disk, failure) = (Disk::default(), Failure::new());
-    let db = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
-    let engine = RedbLog::new(Path::new("log.redb"), db).unwrap();
-    let log = Log::start(Box::new(engine), &small(), failure.clone()).unwrap();
+    let log = on(&disk, &failure);
     let shard = log.shard(SHARD).unwrap();
     append(&shard, vec![record(0, 1, 0)]).await.unwrap();
     disk.break_down();
@@ -263,13 +274,64 @@ async fn a_failing_disk_under_the_log_stops_the_node_and_acknowledges_nothing() 
     assert!(reason.contains("the disk is on fire"), "{reason}");
 }
 
+#[tokio::test]
+async fn a_full_disk_under_the_log_makes_appends_wait_and_loses_nothing() {
+    let (disk, failure) = (Disk::default(), Failure::new());
+    let log = on(&disk, &failure);
+    let shard = log.shard(SHARD).unwrap();
+    append(&shard, vec![record(0, 1, 0)]).await.unwrap();
+    disk.set_full(true);
+    let waiting = tokio::spawn({
+        let shard = shard.clone();
+        async move { (append(&shard, vec![record(1, 1, 500)]).await, shard.save_vote("v".into()).await) }
+    });
+    let patience = log.patience.clone().unwrap();
+    let full = loop {
+        match patience.volume().full() {
+            Some(full) => break full,
+            None => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    assert_eq!(full.file, Path::new("log.redb"));
+    assert!(!waiting.is_finished(), "nothing is acknowledged");
+    assert_eq!(
+        (shard.flushed().index(), shard.read(0..9, 9_999).unwrap().len()),
+        (Some(0), 2),
+        "it can be read"
+    );
+    disk.set_full(false);
+    let (appended, voted) = waiting.await.unwrap();
+    assert!(appended.is_ok() && voted.is_ok(), "{appended:?} {voted:?}");
+    assert_eq!((patience.volume().full(), failure.get()), (None, None));
+    drop((shard, log));
+    let shard = on(&disk, &failure).shard(SHARD).unwrap();
+    assert_eq!(
+        (read_all(&shard), shard.vote()),
+        (vec![record(0, 1, 0), record(1, 1, 500)], Some("v".into()))
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_is_closed_waits_for_no_room() {
+    let (disk, failure) = (Disk::default(), Failure::new());
+    let log = on(&disk, &failure);
+    let shard = log.shard(SHARD).unwrap();
+    disk.set_full(true);
+    let waiting = tokio::spawn(async move { append(&shard, vec![record(0, 1, 0)]).await });
+    let volume = log.patience.clone().unwrap().volume().clone();
+    while volume.full().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::task::spawn_blocking(|| drop(log)).await.unwrap();
+    assert!(waiting.await.unwrap().is_err(), "it was never acknowledged");
+    assert!(failure.get().is_some(), "and nothing is from now on");
+}
+
 /// Power lost at any write: what was acknowledged is there, without a hole, whatever of the unsynced got through.
 #[tokio::test]
 async fn acknowledged_entries_and_votes_survive_any_loss_of_unsynced_writes() {
     let disk = Disk::default();
-    let db = redb::Database::builder().set_cache_size(1 << 20).create_with_backend(disk.clone()).unwrap();
-    let engine = RedbLog::new(Path::new("log.redb"), db).unwrap();
-    let log = Log::start(Box::new(engine), &small(), Failure::new()).unwrap();
+    let log = on(&disk, &Failure::new());
     let shard = log.shard(SHARD).unwrap();
     disk.record_images();
     for index in 0..60_u64 {
@@ -290,9 +352,7 @@ async fn acknowledged_entries_and_votes_survive_any_loss_of_unsynced_writes() {
     assert!(images.len() > 100, "only {} images", images.len());
     for (n, image) in images.into_iter().enumerate() {
         let acknowledged = image.acknowledged;
-        let db = redb::Database::builder().create_with_backend(image.disk).unwrap();
-        let engine = RedbLog::new(Path::new("log.redb"), db).unwrap();
-        let log = Log::start(Box::new(engine), &small(), Failure::new()).unwrap();
+        let log = on(&image.disk, &Failure::new());
         let shard = log.shard(SHARD).unwrap();
         let last = shard.ends().last.map(|last| last.index);
         assert!(last >= acknowledged, "image {n}: {last:?} is there, {acknowledged:?} was acknowledged");

@@ -3,10 +3,12 @@
 use super::{CHUNK_HEAD_BYTES, FORMAT_VERSION, HEADER, PAYLOAD_BYTES_MAX, ROWS, TRAILER, checksum};
 use crate::storage::base::{self, Base, invalid, other};
 use crate::storage::failure::Failure;
+use crate::storage::file::DbFile;
 use crate::storage::seal::unseal;
 use crate::storage::state::Checkpoint;
 use crate::storage::sync_dir;
-use redb::{Database, WriteTransaction};
+use crate::storage::volume::Volume;
+use redb::WriteTransaction;
 use schedia_apps::ShardId;
 use std::fs;
 use std::io;
@@ -27,7 +29,7 @@ pub struct Receiver {
     last: Option<(String, Vec<u8>)>,
     shard: ShardId,
     txn: WriteTransaction,
-    db: Arc<Database>,
+    db: Arc<DbFile>,
     /// After `db`: deleted when that is closed.
     file: Incoming,
 }
@@ -76,12 +78,14 @@ pub(in crate::storage) fn remove_leftovers(dir: &Path) -> io::Result<()> {
 impl Receiver {
     pub(in crate::storage) fn new(
         dir: &Path,
+        becomes: &Path,
         shard: ShardId,
         number: u64,
         cache_bytes: usize,
+        volume: &Volume,
     ) -> io::Result<Receiver> {
         let file = Incoming { path: dir.join(format!("{PREFIX}{number}.redb")), renamed: false };
-        let db = Database::builder().set_cache_size(cache_bytes).create(&file.path).map_err(other)?;
+        let db = DbFile::open(&file.path, becomes, cache_bytes, volume)?;
         let txn = db.begin_write().map_err(other)?;
         let (stage, partial, last) = (Stage::Header, Vec::new(), None);
         Ok(Receiver { stage, partial, rows: 0, digest: 0, last, shard, txn, db: Arc::new(db), file })
@@ -198,6 +202,10 @@ impl Received {
     /// What it covers.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.base.checkpoint
+    }
+
+    pub(in crate::storage) fn base(&self) -> &Base {
+        &self.base
     }
 
     /// Puts the file in the place of another one. If the directory cannot be synced nobody knows which one a restart

@@ -55,7 +55,7 @@ fn a_state_arrives_whole_and_is_there_after_a_restart() {
     let received = receive(&to.state, &stream(&from.state)).unwrap();
     assert_eq!(received.checkpoint(), &applied(42));
     assert_eq!(to.state.applied(), applied(3), "not in force yet");
-    to.state.install(received).unwrap();
+    drop(to.state.install(received).unwrap().swap());
     let check = |to: &Fixture| {
         assert_eq!((to.state.applied(), to.state.checkpoint()), (applied(42), applied(42)));
         assert_eq!(rows(&to.state.view(), TABLE).len(), 20_000);
@@ -71,7 +71,7 @@ fn a_state_arrives_whole_and_is_there_after_a_restart() {
 fn apply_and_flush_go_on_after_an_install() {
     let (from, to) = (filled(10, 10), Fixture::new());
     let received = receive(&to.state, &stream(&from.state)).unwrap();
-    to.state.install(received).unwrap();
+    drop(to.state.install(received).unwrap().swap());
     apply(&to.state, 43, &[(TABLE, b"new", Some(b"1"))]);
     assert_eq!(runtime().block_on(to.state.flush()).unwrap(), applied(43));
     let to = to.reopen(Flushed::all());
@@ -87,18 +87,18 @@ fn who_holds_the_state_of_before_an_install_goes_on_reading_it() {
     let received = receive(&to.state, &stream(&from.state)).unwrap();
     std::thread::scope(|threads| {
         let view = to.state.view();
-        let install = threads.spawn(|| to.state.install(received));
+        let install = threads.spawn(|| drop(to.state.install(received).unwrap().swap()));
         for _ in 0..100 {
             assert_eq!(rows(&view, TABLE).len(), 3, "a view is of one moment");
         }
         drop(view);
-        install.join().unwrap().unwrap();
+        install.join().unwrap();
     });
     assert_eq!(rows(&to.state.view(), TABLE).len(), 10);
     let rest: Vec<_> = chunks.map(|chunk| chunk.unwrap().to_vec()).collect();
     let other = Fixture::new();
     let received = receive(&other.state, &[begun.to_vec(), rest.concat()].concat()).unwrap();
-    other.state.install(received).unwrap();
+    drop(other.state.install(received).unwrap().swap());
     assert_eq!(rows(&other.state.view(), TABLE).len(), 3);
 }
 
@@ -118,7 +118,7 @@ proptest! {
                 break;
             }
         }
-        to.state.install(receiver.finish().unwrap()).unwrap();
+        drop(to.state.install(receiver.finish().unwrap()).unwrap().swap());
         prop_assert_eq!(rows(&to.state.view(), TABLE), rows(&from.state.view(), TABLE));
     }
 }

@@ -50,7 +50,7 @@ fn gated(dir: &Path) -> Gated {
     let file = dir.join("log.redb");
     let (leave, gate) = mpsc::channel();
     let (commits, entered, failure) = (Arc::default(), Arc::default(), Failure::new());
-    let inner = RedbLog::open(&file, 1 << 20).unwrap();
+    let inner = RedbLog::open(&file, 1 << 20, &volume(&failure)).unwrap();
     let engine = Gate { inner, leave: gate, commits: Arc::clone(&commits), entered: Arc::clone(&entered) };
     let log = Log::start(Box::new(engine), &Options::default(), failure.clone()).unwrap();
     Gated { leave, commits, entered, failure, log, file }
@@ -200,7 +200,7 @@ impl RedbLogRows {
         }
         let copy = gated.file.with_extension("copy");
         std::fs::copy(&gated.file, &copy).unwrap();
-        let saved = RedbLog::open(&copy, 1 << 20).unwrap().saved().unwrap();
+        let saved = RedbLog::open(&copy, 1 << 20, &volume(&Failure::new())).unwrap().saved().unwrap();
         saved.into_iter().find(|(shard, _)| *shard == SHARD).unwrap().1
     }
 }
