@@ -221,20 +221,23 @@ impl Machine {
         Ok(())
     }
 
-    /// Puts a received snapshot in force, and rebuilds everything that is kept in memory from its rows.
+    /// Puts a received snapshot in force, with everything that is kept in memory rebuilt from its rows. All that takes
+    /// time comes first: queries are answered from the old state until both are swapped.
     fn install(&self, received: Received) -> Result<(), Stop> {
         let shared = &self.0;
+        let applications = Applications::open(&shared.state.look_into(&received))?;
+        let membership = decode_stored_membership(&received.checkpoint().membership).map_err(broken)?;
+        let record = applications.cluster().record().cloned();
+        let installing = shared.state.install(received).map_err(broken)?;
         let mut live = shared.live.write().map_err(|_| poisoned())?;
-        shared.state.install(received).map_err(broken)?;
-        let checkpoint = shared.state.applied();
-        live.applications = Applications::open(&shared.state.view())?;
-        live.at = at(&checkpoint);
-        let membership = decode_stored_membership(&checkpoint.membership).map_err(broken)?;
+        let (checkpoint, replaced) = installing.swap();
+        let before = std::mem::replace(&mut *live, Live { applications, at: at(&checkpoint) });
         *shared.membership.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(membership);
-        shared.record.send_replace(live.applications.cluster().record().cloned());
+        shared.record.send_replace(record);
         // Whoever watches reads what the snapshot brought from its history.
         shared.feed.reset(live.applications.kv().revision());
         drop(live);
+        drop((before, replaced));
         shared.applied.send_replace(unmark(&checkpoint.mark).map_err(broken)?.map(log_id));
         Ok(())
     }
@@ -344,3 +347,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
         self.snapshot()
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

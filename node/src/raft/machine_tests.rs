@@ -1,0 +1,68 @@
+//! The state machine where openraft's own suite does not look.
+
+use super::*;
+use crate::storage::{Flushed, Options, Storage, Sweep};
+use schedia_apps::{ShardId, kv};
+use std::sync::mpsc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const SHARD: ShardId = ShardId(0);
+
+fn machine(dir: &TempDir, sweep: Option<Sweep>) -> Machine {
+    let storage = Storage::open(dir.path(), Options::default()).unwrap();
+    let state = storage.state(SHARD, Flushed::all(), sweep).unwrap();
+    Machine::open(state, crate::metrics::Metrics::new().shard(SHARD)).unwrap()
+}
+
+/// As if entries up to this one were applied.
+fn apply_until(machine: &Machine, index: u64) {
+    let mark = mark(super::super::types::raft_log_id(LogId { term: 1, index }));
+    machine.state().batch().commit(Checkpoint { mark: Some(mark), ..Checkpoint::default() });
+}
+
+async fn query(machine: &Machine) -> At {
+    let machine = machine.clone();
+    let answer = tokio::task::spawn_blocking(move || machine.query(Query::Kv(kv::Query::Revisions)));
+    let (at, _) = timeout(PATIENCE, answer).await.expect("a query waits for no disk").unwrap().unwrap();
+    at
+}
+
+/// The disk is held up by a sweep that does not end, as it would be by one that is slow or full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_are_answered_while_a_snapshot_waits_to_be_put_in_force() {
+    let [from, to] = [(); 2].map(|()| TempDir::new().unwrap());
+    let source = machine(&from, None);
+    apply_until(&source, 9);
+    source.state().flush().await.unwrap();
+
+    let (enter, entered) = mpsc::channel();
+    let (leave, left) = mpsc::channel::<()>();
+    let left = Mutex::new(left);
+    let target = machine(
+        &to,
+        Some(Arc::new(move |_, _| {
+            let _ = enter.send(());
+            let _ = left.lock().unwrap().recv();
+            Ok(false)
+        })),
+    );
+    let received = copy(source.state().snapshot(), target.state()).await.unwrap();
+    apply_until(&target, 2);
+    tokio::task::spawn_blocking(move || entered.recv_timeout(PATIENCE)).await.unwrap().expect("a flush");
+    let installing = tokio::task::spawn_blocking({
+        let target = target.clone();
+        move || target.install(received)
+    });
+    for _ in 0..50 {
+        assert_eq!(query(&target).await.index, 0, "of the old state, until the new one is whole");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!installing.is_finished());
+    drop(leave);
+    timeout(PATIENCE, installing).await.expect("the disk goes on").unwrap().unwrap();
+    assert_eq!(query(&target).await.index, 9);
+    assert_eq!(target.applied().borrow().unwrap().index, 9);
+}
