@@ -30,8 +30,17 @@ impl LogStore {
         LogStore(log)
     }
 
-    fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        self.0.read(range, bytes_max)?.into_iter().map(entry).collect()
+    /// What is not in memory is read by a thread that may wait: redb keeps readers off while it grows its file, which a full
+    /// disk makes a long time.
+    async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let records = if self.0.is_in_memory(range.start) {
+            self.0.read(range, bytes_max)?
+        } else {
+            let log = self.0.clone();
+            let read = tokio::task::spawn_blocking(move || log.read(range, bytes_max)).await;
+            read.map_err(io::Error::other)??
+        };
+        records.into_iter().map(entry).collect()
     }
 }
 
@@ -76,11 +85,11 @@ impl RaftLogReader<Types> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        self.read(indexes(range), usize::MAX)
+        self.read(indexes(range), usize::MAX).await
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start..end, READ_BYTES)
+        self.read(start..end, READ_BYTES).await
     }
 
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
@@ -89,8 +98,8 @@ impl RaftLogReader<Types> for LogStore {
     {
         let log = self.clone();
         stream::unfold(Some(indexes(range)), move |rest| {
-            let slice = rest.filter(|rest| !rest.is_empty()).map(|rest| log.slice(rest));
-            std::future::ready(slice)
+            let log = log.clone();
+            async move { Some(log.slice(rest.filter(|rest| !rest.is_empty())?).await) }
         })
         .flat_map(stream::iter)
     }
@@ -106,8 +115,8 @@ type Slice = (Vec<io::Result<Entry>>, Option<Range<u64>>);
 impl LogStore {
     /// The next entries of a range. What was purged may be missing before them, what is not appended yet behind them;
     /// anything else that is missing is an error.
-    fn slice(&self, rest: Range<u64>) -> Slice {
-        let entries = match self.read(rest.clone(), READ_BYTES) {
+    async fn slice(&self, rest: Range<u64>) -> Slice {
+        let entries = match self.read(rest.clone(), READ_BYTES).await {
             Ok(entries) => entries,
             Err(error) => return (vec![Err(error)], None),
         };
