@@ -69,6 +69,9 @@ pub struct Settings {
     /// How long old revisions stay readable; 0: until somebody compacts them [default: 60]
     #[arg(long, env = "SCHEDIA_KV_HISTORY_MINUTES", value_name = "N")]
     kv_history_minutes: Option<u64>,
+    /// Sync nothing to disk: for benchmarks only, a power loss loses acknowledged writes
+    #[arg(long, env = "SCHEDIA_UNSAFE_NO_FSYNC", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    unsafe_no_fsync: Option<bool>,
     /// The form of log lines on standard error [default: text]
     #[arg(long, env = "SCHEDIA_LOG_FORMAT", value_name = "text|json")]
     log_format: Option<LogFormat>,
@@ -110,6 +113,8 @@ pub struct Config {
     pub overlay_bytes: u64,
     /// How long old revisions stay readable; `None`: until somebody compacts them.
     pub kv_history: Option<Duration>,
+    /// Nothing is synced to disk: for benchmarks only.
+    pub unsafe_no_fsync: bool,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// What is logged.
@@ -223,6 +228,7 @@ impl Settings {
             cache_mib: self.cache_mib.or(other.cache_mib),
             overlay_mib: self.overlay_mib.or(other.overlay_mib),
             kv_history_minutes: self.kv_history_minutes.or(other.kv_history_minutes),
+            unsafe_no_fsync: self.unsafe_no_fsync.or(other.unsafe_no_fsync),
             log_format: self.log_format.or(other.log_format),
             log_level: self.log_level.or(other.log_level),
             config: self.config,
@@ -262,6 +268,7 @@ impl Settings {
             cache_bytes: mib("--cache-mib", self.cache_mib, 64, 1..=1 << 20)?,
             overlay_bytes: mib("--overlay-mib", self.overlay_mib, 128, 8..=1 << 16)?,
             kv_history: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
+            unsafe_no_fsync: self.unsafe_no_fsync.unwrap_or(false),
             log_format: self.log_format.unwrap_or_default(),
             log_level: checked_level(self.log_level.unwrap_or_else(|| "info".to_owned()))?,
         })

@@ -39,6 +39,7 @@ fn defaults_listen_on_loopback_and_wait() {
     assert_eq!(config.timings, Timings::default());
     assert_eq!((config.cache_bytes, config.overlay_bytes), (64 << 20, 128 << 20));
     assert_eq!(config.kv_history, Some(Duration::from_secs(3600)));
+    assert!(!config.unsafe_no_fsync);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!
 //! Not here: HTTP (`crate::admin`, `crate::doors`).
 
-use crate::storage::Failed;
+use crate::storage::{Failed, Full};
 use schedia_api::{Alarm, Membership, Role, ShardStatus, Status};
 use schedia_apps::NodeId;
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +23,9 @@ pub enum Unready {
     /// A sync failed or a checksum was wrong: nothing runs until somebody looks at the disk.
     #[error(transparent)]
     StorageFailed(#[from] Failed),
+    /// Writes wait for room on the disk.
+    #[error("{0}; nothing is lost, and writes go on once there is room")]
+    DiskFull(#[from] Full),
     /// A shard stopped for another reason.
     #[error("shard {shard} is stopped: {reason}")]
     Stopped {
@@ -44,7 +47,7 @@ pub enum Unready {
     #[error("recovering: applying what was committed before the restart")]
     Recovering,
     /// Nobody leads, for longer than an election takes.
-    #[error("no leader for {}", for_how_long(*.since))]
+    #[error("no leader {}", for_how_long(*.since))]
     NoLeader {
         /// Since when; `None`: never since the start.
         since: Option<Instant>,
@@ -55,8 +58,7 @@ pub enum Unready {
 }
 
 fn for_how_long(since: Option<Instant>) -> String {
-    since
-        .map_or_else(|| "any moment since the start".to_owned(), |at| format!("{} s", at.elapsed().as_secs()))
+    since.map_or_else(|| "since the start".to_owned(), |at| format!("for {} s", at.elapsed().as_secs()))
 }
 
 /// What is remembered between two looks at a node.

@@ -63,7 +63,7 @@ pub struct Outcomes {
     pub refused: Counter,
     /// Certainly not applied.
     pub unavailable: Counter,
-    /// Certainly not applied: too much in flight, or the disk nearly full.
+    /// Certainly not applied: too much in flight, or the disk full or nearly so.
     pub busy: Counter,
     /// Nobody knows.
     pub unknown: Counter,
@@ -102,6 +102,8 @@ struct Scraped {
     in_flight_bytes: Gauge,
     disk_free_bytes: Gauge,
     disk_total_bytes: Gauge,
+    disk_full: Gauge,
+    unsafe_no_fsync: Gauge,
     ready: Gauge,
 }
 
@@ -119,6 +121,10 @@ pub struct Now<'a> {
     pub in_flight_bytes: usize,
     /// Whether `/readyz` answers 200.
     pub ready: bool,
+    /// Whether writes wait for room on the disk.
+    pub disk_full: bool,
+    /// Whether writes are synced to the disk.
+    pub synced: bool,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -211,6 +217,8 @@ impl Metrics {
         r.register("in_flight_bytes", "Bytes of commands that wait for their reply", s.in_flight_bytes.clone());
         r.register("disk_free_bytes", "Bytes left on the disk of the data directory", s.disk_free_bytes.clone());
         r.register("disk_total_bytes", "Size of the disk of the data directory", s.disk_total_bytes.clone());
+        r.register("disk_full", "1 while writes wait for room on the disk", s.disk_full.clone());
+        r.register("unsafe_no_fsync", "1 if nothing is synced to disk: a power loss loses acknowledged writes", s.unsafe_no_fsync.clone());
         r.register("ready", "1 when /readyz answers 200", s.ready.clone());
         self
     }
@@ -252,7 +260,7 @@ impl Outcomes {
             Ok(_) => &self.done,
             Err(ShardError::Refused(_) | ShardError::TooLarge { .. }) => &self.refused,
             Err(ShardError::OutcomeUnknown { .. }) => &self.unknown,
-            Err(ShardError::Busy | ShardError::DiskLow) => &self.busy,
+            Err(ShardError::Busy | ShardError::DiskLow | ShardError::DiskFull) => &self.busy,
             Err(_) => &self.unavailable,
         };
         ended.inc();
@@ -275,7 +283,7 @@ impl HttpMetrics {
 
 impl Scraped {
     fn set(&self, now: &Now<'_>) {
-        let Now { node, shards, disk, refused, in_flight_bytes, ready } = now;
+        let Now { node, shards, disk, refused, in_flight_bytes, ready, disk_full, synced } = now;
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         // A member that left, or a leader that was deposed, must not leave its last figures behind.
         self.lag.clear();
@@ -307,6 +315,8 @@ impl Scraped {
         self.disk_free_bytes.set(number(disk.free_bytes));
         self.disk_total_bytes.set(number(disk.total_bytes));
         self.ready.set((*ready).into());
+        self.disk_full.set((*disk_full).into());
+        self.unsafe_no_fsync.set((!*synced).into());
     }
 }
 
@@ -329,6 +339,8 @@ mod tests {
             refused: Counts { refused_node: 3, ..Counts::default() },
             in_flight_bytes: 7,
             ready: true,
+            disk_full: true,
+            synced: false,
         });
         for line in [
             "schedia_proposals_total{shard=\"0\",outcome=\"done\"} 2",
@@ -339,6 +351,8 @@ mod tests {
             "schedia_in_flight_bytes 7",
             "schedia_peer_refused_total{reason=\"node\"} 3",
             "schedia_ready 1",
+            "schedia_disk_full 1",
+            "schedia_unsafe_no_fsync 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
         }

@@ -35,6 +35,9 @@ use tokio_util::task::TaskTracker;
 /// How often a node looks at itself: a change of its status is pushed this soon.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Said as loudly as can be: nobody is to find it out after a power loss.
+const UNSYNCED: &str = "nothing is synced to disk (--unsafe-no-fsync): a power loss loses acknowledged writes; for benchmarks only";
+
 /// A local read that waits for anything longer than this is not needed for a status.
 const LOCAL_READ_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -110,6 +113,9 @@ impl Listeners {
 
 /// Runs a node until `stop` is cancelled. After a failure of storage it stays, to say why, and ends with that error.
 pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) -> Result<(), NodeError> {
+    if config.unsafe_no_fsync {
+        tracing::warn!("{UNSYNCED}");
+    }
     let metrics = Metrics::new();
     let mut storage = disk::open(&config, &metrics).await?;
     // The same ports in the next life, if there is one.
@@ -312,6 +318,7 @@ impl Node {
     /// Whether the node takes requests.
     pub fn ready(&self) -> Result<(), Unready> {
         self.storage.failure().check()?;
+        self.storage.full().map_or(Ok(()), Err)?;
         if self.ending.load(Ordering::Relaxed) {
             return Err(Unready::ShuttingDown);
         }
@@ -431,6 +438,8 @@ impl Node {
             refused: self.peers.counts(),
             in_flight_bytes: self.shards.in_flight_bytes(),
             ready: self.ready().is_ok(),
+            disk_full: self.storage.full().is_some(),
+            synced: self.storage.is_synced(),
         })
     }
 
@@ -456,10 +465,12 @@ impl Node {
                 "the disk is nearly full: only deletions are taken until there is room".to_owned(),
             )
         });
+        let full = self.storage.full().map(|full| alarm("disk_full", full.to_string()));
+        let unsynced = (!self.storage.is_synced()).then(|| alarm("unsafe_no_fsync", UNSYNCED.to_owned()));
         let removed = self
             .is_removed()
             .then(|| alarm("removed", "this node was removed from its cluster; it may be reset".to_owned()));
-        [failed, low, removed].into_iter().flatten().collect()
+        [failed, full, low, unsynced, removed].into_iter().flatten().collect()
     }
 
     /// The cluster record as applied here, or as last seen if that cannot be read now.

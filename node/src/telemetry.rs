@@ -13,7 +13,9 @@ pub fn start(format: LogFormat, level: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(format!("{QUIET},{level}")))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written, on a full disk for one, is lost: the default tells of it where that panics.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

@@ -5,6 +5,7 @@ use crate::config::{Config, Settings, unknown_environment};
 use crate::node::{self, Addresses, Listeners};
 use crate::telemetry;
 use clap::{Args, FromArgMatches};
+use rustix::process::Signal;
 use std::ffi::OsString;
 use std::pin::pin;
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,6 +65,9 @@ pub(super) fn start(
 fn signals() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // A limit on the size of files (`ulimit -f`) is met as a full disk is, and does not kill the process: once there is a
+    // handler, the write is refused instead.
+    let _handled = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let first = stop.clone();
     tokio::spawn(async move {
         for count in 1.. {

@@ -144,3 +144,7 @@ fn busy(what: &str) -> DoorError {
     let message = format!("too many {what} are under way on this node, try again later");
     DoorError::new(StatusCode::TOO_MANY_REQUESTS, "busy", message)
 }
+
+#[cfg(test)]
+#[path = "bounds_tests.rs"]
+mod tests;

@@ -121,6 +121,7 @@ impl From<ShardError> for DoorError {
             ShardError::Stopped { .. } => (S::SERVICE_UNAVAILABLE, "stopped"),
             ShardError::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too_large"),
             ShardError::DiskLow => (S::INSUFFICIENT_STORAGE, "disk_low"),
+            ShardError::DiskFull => (S::INSUFFICIENT_STORAGE, "disk_full"),
         };
         DoorError::new(status, code, message)
     }
@@ -243,6 +244,7 @@ impl From<Unready> for DoorError {
     fn from(unready: Unready) -> DoorError {
         let code = match &unready {
             Unready::StorageFailed(_) => "storage_failed",
+            Unready::DiskFull(_) => "disk_full",
             Unready::Stopped { .. } => "stopped",
             Unready::Unassigned => "unassigned",
             Unready::Removed(_) => "removed",

@@ -1,7 +1,9 @@
 //! The table itself, golden: an error's status, code and message are part of the interface.
 
 use super::*;
-use schedia_apps::NodeId;
+use crate::storage::{Failed, Full};
+use schedia_apps::{NodeId, ShardId};
+use std::path::PathBuf;
 
 #[test]
 fn every_error_has_its_status_code_and_words() {
@@ -15,6 +17,7 @@ fn every_error_has_its_status_code_and_words() {
         ShardError::Stopped { reason: "/data/log: sync failed".into() },
         ShardError::TooLarge { bytes: 3, bytes_max: 2 },
         ShardError::DiskLow,
+        ShardError::DiskFull,
     ];
     let kv: Vec<kv::Refusal> = vec![
         kv::Refusal::KeyNotFound,
@@ -50,6 +53,7 @@ fn every_error_has_its_status_code_and_words() {
         MembershipError::InProgress,
         MembershipError::JointOpen,
         MembershipError::NotMember(id),
+        MembershipError::NotCaughtUp(id),
         MembershipError::Impossible("no voters".into()),
         MembershipError::Shard(ShardError::NoLeader),
     ];
@@ -61,11 +65,34 @@ fn every_error_has_its_status_code_and_words() {
         InviteError::Declined { address: address() },
         InviteError::Join(JoinError::Unassigned),
     ];
+    let join = vec![
+        JoinError::AlreadyAssigned { cluster_id: "c-1".parse().unwrap(), node_id: id },
+        JoinError::Unassigned,
+        JoinError::ManagedByOperator,
+        JoinError::Invalid("an address is host:port".into()),
+        JoinError::Storage(std::io::Error::other("no such directory")),
+        JoinError::Membership(MembershipError::NotCaughtUp(id)),
+        JoinError::Shard(ShardError::NoLeader),
+    ];
+    let file = PathBuf::from("/data/log.redb");
+    let unready: Vec<Unready> = vec![
+        Failed { file: file.clone(), reason: "input/output error".into() }.into(),
+        Full { file, reason: "no space left on device".into() }.into(),
+        Unready::Stopped { shard: ShardId(0), reason: "the state is broken".into() },
+        Unready::Unassigned,
+        Unready::Removed(id),
+        Unready::NotMember,
+        Unready::Recovering,
+        Unready::NoLeader { since: None },
+        Unready::ShuttingDown,
+    ];
     let errors = (shard.into_iter().map(DoorError::from))
         .chain(kv.into_iter().map(|e| ShardError::Refused(e.into()).into()))
         .chain(cluster.into_iter().map(|e| ShardError::Refused(e.into()).into()))
         .chain(membership.into_iter().map(DoorError::from))
-        .chain(invite.into_iter().map(DoorError::from));
+        .chain(invite.into_iter().map(DoorError::from))
+        .chain(join.into_iter().map(DoorError::from))
+        .chain(unready.into_iter().map(DoorError::from));
     let line = |e: DoorError| {
         let current = e.info.current.map_or(String::new(), |n| format!(" current={n}"));
         format!("{} {}{current}: {}\n", e.status.as_u16(), e.info.code, e.info.message)

@@ -18,6 +18,7 @@ pub(super) async fn open(config: &Config, metrics: &Metrics) -> Result<Arc<Stora
     let options = storage::Options {
         cache_bytes: bytes(config.cache_bytes),
         overlay_bytes: bytes(config.overlay_bytes),
+        unsafe_no_fsync: config.unsafe_no_fsync,
         log_metrics: Some(metrics.log.clone()),
         ..storage::Options::default()
     };

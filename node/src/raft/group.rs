@@ -80,6 +80,9 @@ pub(crate) enum WriteError {
         /// Who does, if it is known.
         leader: Option<Leader>,
     },
+    /// Certainly not appended: this node leads, and no majority has answered it lately. A new leader begins like that.
+    #[error("this node leads, but no majority has answered it lately")]
+    NoMajority,
     /// Certainly not appended, though this node leads.
     #[error("{0}")]
     NotAppended(String),
@@ -207,6 +210,24 @@ impl Group {
                 return Some(leader);
             }
             timeout_at(deadline, metrics.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// Waits until a majority has answered this leader lately, or it leads no more; whether one of them came to be.
+    pub(crate) async fn wait_for_majority(&self, deadline: Instant) -> bool {
+        let lately = Duration::from_millis(self.timings.election_max_ms);
+        let mut metrics = self.raft.metrics();
+        let decided = |metrics: &Metrics| {
+            metrics.state != ServerState::Leader
+                || metrics.last_quorum_acked.is_some_and(|at| at.into_inner().elapsed() < lately)
+        };
+        loop {
+            if decided(&metrics.borrow_watched()) {
+                return true;
+            }
+            if !matches!(timeout_at(deadline, metrics.changed()).await, Ok(Ok(()))) {
+                return false;
+            }
         }
     }
 
@@ -385,9 +406,7 @@ pub(super) fn leader(forward: ForwardToLeader<Types>) -> Option<Leader> {
 pub(super) fn write_error(error: ClientWriteError<Types>) -> WriteError {
     match error {
         ClientWriteError::ForwardToLeader(forward) => match forward.reason {
-            openraft::errors::ForwardReason::LeaseExpired => {
-                WriteError::NotAppended("this node leads, but no majority has answered it lately".into())
-            }
+            openraft::errors::ForwardReason::LeaseExpired => WriteError::NoMajority,
             _ => WriteError::NotLeader { leader: leader(forward) },
         },
         ClientWriteError::LogEntryDiscarded(_) => {

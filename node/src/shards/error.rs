@@ -56,6 +56,9 @@ pub enum ShardError {
     /// Certainly not applied: the leader's disk is nearly full and the command would add to it.
     #[error("the leader's disk is nearly full: only deletions are taken")]
     DiskLow,
+    /// Certainly not applied: nothing more fits on the leader's disk.
+    #[error("the leader's disk is full: nothing is taken until there is room")]
+    DiskFull,
 }
 
 impl ShardError {

@@ -30,6 +30,7 @@ enum Answer {
     OutcomeUnknown(String),
     Busy,
     DiskLow,
+    DiskFull,
 }
 
 /// Hands a command to the leader and waits for its answer.
@@ -69,6 +70,7 @@ fn decode(answer: &[u8]) -> Result<Applied<Reply>, ShardError> {
         Ok(Answer::OutcomeUnknown(reason)) => Err(ShardError::OutcomeUnknown { reason }),
         Ok(Answer::Busy) => Err(ShardError::Busy),
         Ok(Answer::DiskLow) => Err(ShardError::DiskLow),
+        Ok(Answer::DiskFull) => Err(ShardError::DiskFull),
         Err(error) => Err(ShardError::unknown(format!("the leader's answer cannot be read: {error}"))),
     }
 }
@@ -98,6 +100,7 @@ pub(super) async fn serve(
         Err(SubmitError::Failed(ShardError::OutcomeUnknown { reason })) => Answer::OutcomeUnknown(reason),
         Err(SubmitError::Failed(ShardError::Busy)) => Answer::Busy,
         Err(SubmitError::Failed(ShardError::DiskLow)) => Answer::DiskLow,
+        Err(SubmitError::Failed(ShardError::DiskFull)) => Answer::DiskFull,
         Err(SubmitError::Failed(other)) => Answer::Unavailable(other.to_string()),
     }))
 }

@@ -181,7 +181,10 @@ impl Shards {
     /// Hands leadership over where this node leads (for at most two maximal election timeouts), flushes, stops.
     pub async fn shutdown(&self) {
         let _starting = self.starting.lock().await;
-        futures::future::join_all(self.iter().map(Shard::shutdown)).await;
+        futures::future::join_all(self.iter().map(Shard::leave)).await;
+        // A full disk must not keep a node from ending: a restart applies what the log has.
+        self.storage.stop_waiting();
+        futures::future::join_all(self.iter().map(Shard::stop)).await;
     }
 }
 

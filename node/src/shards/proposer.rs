@@ -10,7 +10,7 @@
 //! * A command whose caller has given up before it was proposed is never proposed.
 
 use super::rules::Rules;
-use super::{Applied, ShardError};
+use super::{Applied, ShardError, Timings};
 use crate::raft::{
     Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Group, Leader, Outcome, Stamp, WriteError, Writing,
 };
@@ -40,7 +40,21 @@ pub(super) enum SubmitError {
     Failed(ShardError),
 }
 
-type Answer = Result<Applied<Reply>, SubmitError>;
+/// How one attempt to append a command ended.
+enum Ended {
+    /// Certainly not appended: no majority has answered this leader lately. Its room, for another try.
+    NoMajority(OwnedSemaphorePermit),
+    /// Nothing to be tried again.
+    With(SubmitError),
+}
+
+impl From<ShardError> for Ended {
+    fn from(error: ShardError) -> Ended {
+        Ended::With(SubmitError::Failed(error))
+    }
+}
+
+type Answer = Result<Applied<Reply>, Ended>;
 
 /// A command on its way to raft.
 struct Waiting {
@@ -49,21 +63,28 @@ struct Waiting {
     taken: Arc<AtomicBool>,
     answer: oneshot::Sender<Answer>,
     /// Bytes in flight, given back when the command is answered or dropped.
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 /// The way to the proposer of one shard.
 pub(super) struct Proposer {
     queue: mpsc::Sender<Waiting>,
     in_flight: Arc<Semaphore>,
+    group: Arc<Group>,
+    timings: Timings,
 }
 
 impl Proposer {
     /// Starts the task; it ends when the `Proposer` is dropped.
-    pub(super) fn start(group: Arc<Group>, rules: Rules, in_flight: Arc<Semaphore>) -> Self {
+    pub(super) fn start(
+        group: Arc<Group>,
+        rules: Rules,
+        in_flight: Arc<Semaphore>,
+        timings: Timings,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_COMMANDS);
-        tokio::spawn(run(group, rules, waiting));
-        Proposer { queue, in_flight }
+        tokio::spawn(run(group.clone(), rules, waiting));
+        Proposer { queue, in_flight, group, timings }
     }
 
     /// Room for one command among the bytes in flight on this node, or Busy.
@@ -73,23 +94,40 @@ impl Proposer {
     }
 
     /// Proposes an encoded command and waits for its reply.
+    ///
+    /// A leader that no majority has answered lately appends nothing. A new one is like that for a moment: it is waited for,
+    /// one maximal election timeout at most.
     pub(super) async fn submit(
         &self,
         command: Bytes,
-        room: OwnedSemaphorePermit,
+        mut room: OwnedSemaphorePermit,
         deadline: Instant,
     ) -> Result<Applied<Reply>, SubmitError> {
+        let patience = deadline.min(Instant::now() + Duration::from_millis(self.timings.election_max_ms));
+        loop {
+            room = match self.submit_once(command.clone(), room, deadline).await {
+                Ok(applied) => return Ok(applied),
+                Err(Ended::With(error)) => return Err(error),
+                Err(Ended::NoMajority(room)) => room,
+            };
+            if Instant::now() >= patience || !self.group.wait_for_majority(patience).await {
+                return Err(submit_error(WriteError::NoMajority));
+            }
+        }
+    }
+
+    async fn submit_once(&self, command: Bytes, room: OwnedSemaphorePermit, deadline: Instant) -> Answer {
         let (answer, answered) = oneshot::channel();
         let taken = Arc::new(AtomicBool::new(false));
-        let waiting = Waiting { command, taken: taken.clone(), answer, _room: room };
-        self.queue.try_send(waiting).map_err(|_| SubmitError::Failed(ShardError::Busy))?;
+        let waiting = Waiting { command, taken: taken.clone(), answer, room };
+        self.queue.try_send(waiting).map_err(|_| ShardError::Busy)?;
         match timeout_at(deadline, answered).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(SubmitError::Failed(ShardError::unknown("the shard stopped on this node"))),
-            Err(_) if taken.swap(true, Ordering::AcqRel) => Err(SubmitError::Failed(ShardError::unknown(
-                "the deadline passed before the command was applied",
-            ))),
-            Err(_) => Err(SubmitError::Failed(ShardError::unavailable("the deadline passed in the queue"))),
+            Ok(Err(_)) => Err(ShardError::unknown("the shard stopped on this node").into()),
+            Err(_) if taken.swap(true, Ordering::AcqRel) => {
+                Err(ShardError::unknown("the deadline passed before the command was applied").into())
+            }
+            Err(_) => Err(ShardError::unavailable("the deadline passed in the queue").into()),
         }
     }
 }
@@ -157,15 +195,20 @@ async fn finish(written: Result<Writing, WriteError>, commands: Vec<Waiting>) {
                 let at = At { position: position as u32, ..at };
                 let answer = match result {
                     Ok(value) => Ok(Applied { at, value }),
-                    Err(refusal) => Err(SubmitError::Failed(refusal.into())),
+                    Err(refusal) => Err(ShardError::from(refusal).into()),
                 };
                 let _ = waiting.answer.send(answer);
+            }
+        }
+        Err(WriteError::NoMajority) => {
+            for Waiting { answer, room, .. } in commands {
+                let _ = answer.send(Err(Ended::NoMajority(room)));
             }
         }
         Err(error) => {
             let error = submit_error(error);
             for waiting in commands {
-                let _ = waiting.answer.send(Err(error.clone()));
+                let _ = waiting.answer.send(Err(Ended::With(error.clone())));
             }
         }
     }
@@ -174,6 +217,7 @@ async fn finish(written: Result<Writing, WriteError>, commands: Vec<Waiting>) {
 fn submit_error(error: WriteError) -> SubmitError {
     match error {
         WriteError::NotLeader { leader } => SubmitError::NotLeader { leader },
+        WriteError::NoMajority => SubmitError::Failed(ShardError::unavailable(error)),
         WriteError::NotAppended(reason) => SubmitError::Failed(ShardError::Unavailable { reason }),
         WriteError::Unknown(reason) => SubmitError::Failed(ShardError::OutcomeUnknown { reason }),
     }
@@ -208,7 +252,7 @@ impl LogClock {
 }
 
 /// How long a caller without a deadline of its own is worth waiting for: an election and a half.
-pub(super) fn election(timings: super::Timings) -> Duration {
+pub(super) fn election(timings: Timings) -> Duration {
     Duration::from_millis(3 * timings.election_max_ms)
 }
 
@@ -222,7 +266,7 @@ mod tests {
             command: Bytes::from(vec![0; length]),
             taken: Arc::default(),
             answer: oneshot::channel().0,
-            _room: room.clone().try_acquire_owned().unwrap(),
+            room: room.clone().try_acquire_owned().unwrap(),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::raft::{Group, ReadError, decode_read_index, encode_read_index};
 use bytes::Bytes;
 use schedia_apps::{NodeId, ShardId};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -77,7 +78,21 @@ impl Round {
         }
     }
 
+    /// Asks the leader. One that has just begun, or that is no more, is asked again: an election should not fail every read
+    /// that meets it.
     async fn index(&self) -> Result<u64, ShardError> {
+        let patience = Instant::now() + Duration::from_millis(self.timings.election_max_ms);
+        loop {
+            let index = self.ask().await;
+            let pause = Duration::from_millis(self.timings.heartbeat_ms) / 4;
+            if index.is_ok() || Instant::now() + pause >= patience {
+                return index;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn ask(&self) -> Result<u64, ShardError> {
         let deadline = Instant::now() + super::proposer::election(self.timings);
         let leader = self.group.wait_for_leader(deadline).await.ok_or(ShardError::NoLeader)?;
         if leader.id == self.me {

@@ -90,7 +90,7 @@ impl Shard {
             id,
             me,
             timings,
-            proposer: Proposer::start(group.clone(), rules, in_flight),
+            proposer: Proposer::start(group.clone(), rules, in_flight, timings),
             reads: Reads::start(group.clone(), peers.clone(), me, id, timings),
             bell: Bell::start(group.machine().feed().clone()),
             status: group.watch_status(),
@@ -218,6 +218,9 @@ impl Shard {
     fn admit(&self, command: &Command) -> Result<(), ShardError> {
         if self.0.group.machine().state().is_pressed() {
             return Err(ShardError::Busy);
+        }
+        if self.0.storage.full().is_some() {
+            return Err(ShardError::DiskFull);
         }
         if adds(command) && self.0.storage.space().is_low() {
             return Err(ShardError::DiskLow);
@@ -405,19 +408,41 @@ impl Shard {
         self.0.group.clone().receive(request, parts).await
     }
 
-    /// Hands leadership over if this node leads and somebody can take it, stops raft, flushes.
-    pub(super) async fn shutdown(&self) {
+    /// Hands leadership over if this node leads and somebody can take it within two maximal election timeouts.
+    pub(super) async fn leave(&self) {
         let Inner { id, group, timings, .. } = &*self.0;
-        let patience = Duration::from_millis(2 * timings.election_max_ms);
-        let voters = group.status().membership.voters;
-        if let (true, Some(successor)) = (group.is_leader(), group.successor(&voters)) {
-            match group.transfer_leader(successor, Instant::now() + patience).await {
-                Ok(()) => tracing::info!(shard = %id, to = %successor, "handed leadership over"),
-                Err(error) => {
-                    tracing::warn!(shard = %id, to = %successor, ?error, "leadership was not handed over")
-                }
+        let deadline = Instant::now() + Duration::from_millis(2 * timings.election_max_ms);
+        let Some(successor) = self.successor(deadline).await else { return };
+        match group.transfer_leader(successor, deadline).await {
+            Ok(()) => tracing::info!(shard = %id, to = %successor, "handed leadership over"),
+            Err(error) => {
+                tracing::warn!(shard = %id, to = %successor, ?error, "leadership was not handed over")
             }
         }
+    }
+
+    /// Who can lead at once. On a busy machine nobody may have answered in this very moment: it is waited for.
+    async fn successor(&self, deadline: Instant) -> Option<NodeId> {
+        let Inner { id, me, group, timings, .. } = &*self.0;
+        let heartbeat = Duration::from_millis(timings.heartbeat_ms);
+        while group.is_leader() {
+            let voters = group.status().membership.voters;
+            match group.successor(&voters) {
+                None if voters.iter().all(|voter| voter == me) => return None,
+                None if Instant::now() + heartbeat < deadline => tokio::time::sleep(heartbeat / 2).await,
+                None => {
+                    tracing::warn!(shard = %id, "leadership was not handed over: no voter has caught up");
+                    return None;
+                }
+                successor => return successor,
+            }
+        }
+        None
+    }
+
+    /// Stops raft, flushes.
+    pub(super) async fn stop(&self) {
+        let Inner { id, group, .. } = &*self.0;
         group.shutdown().await;
         match timeout(FLUSH_TIMEOUT, group.machine().state().close()).await {
             Ok(Ok(())) => {}
@@ -436,6 +461,11 @@ impl Shard {
     /// Stops raft as a crash would: nothing is handed over, nothing flushed.
     pub(super) async fn stop_at_once(&self) {
         self.0.group.shutdown().await;
+    }
+
+    /// What it has applied.
+    pub(super) fn state(&self) -> &crate::storage::State {
+        self.0.group.machine().state()
     }
 
     /// The last entry purged from this node's log.
@@ -460,6 +490,7 @@ fn adds(command: &Command) -> bool {
 fn shard_error(error: WriteError) -> ShardError {
     match error {
         WriteError::NotLeader { leader } => ShardError::NotLeader { leader: leader.map(|leader| leader.id) },
+        error @ WriteError::NoMajority => ShardError::unavailable(error),
         WriteError::NotAppended(reason) => ShardError::Unavailable { reason },
         WriteError::Unknown(reason) => ShardError::OutcomeUnknown { reason },
     }

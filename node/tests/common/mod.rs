@@ -42,6 +42,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         cache_bytes: 8 << 20,
         overlay_bytes: 16 << 20,
         kv_history: None,
+        unsafe_no_fsync: false,
         log_format: LogFormat::Text,
         log_level: "info".to_owned(),
     }
