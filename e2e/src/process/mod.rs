@@ -1,6 +1,7 @@
 //! Clusters of real `schedia serve` processes on this machine, and faults for them.
 //!
-//! [`Cluster`] forms and finds, [`Node`] is one process with its directory, [`binary`] the program they run.
+//! [`Cluster`] forms and finds, [`Node`] is one process with its directory, [`SmallDisk`] what fills up under it, [`binary`] the
+//! program they run.
 //!
 //! Every cluster has loopback addresses of its own (127.x.y.n): a killed node's port is then taken by nobody else
 //! until the node returns, and tests run side by side.
@@ -12,6 +13,8 @@
 pub mod binary;
 mod cluster;
 mod node;
+mod small_disk;
 
 pub use cluster::{Cluster, applied};
 pub use node::Node;
+pub use small_disk::SmallDisk;

@@ -1,6 +1,6 @@
 //! One node: a process, its directory, its addresses.
 
-use super::binary;
+use super::{SmallDisk, binary};
 use rustix::process::{Pid, Signal, kill_process};
 use schedia_api::{Client, Status};
 use std::fs::File;
@@ -24,6 +24,7 @@ pub struct Node {
     pub peer: SocketAddr,
     data_dir: PathBuf,
     log: PathBuf,
+    disk: Option<SmallDisk>,
     child: Option<Child>,
 }
 
@@ -33,15 +34,22 @@ impl Node {
         let [http, admin, peer] = free_ports(address);
         let data_dir = dir.join(name);
         let log = dir.join(format!("{name}.log"));
-        Node { name: name.to_owned(), http, admin, peer, data_dir, log, child: None }
+        Node { name: name.to_owned(), http, admin, peer, data_dir, log, disk: None, child: None }
     }
 
     /// Starts `schedia serve` with the node's own settings and `arguments`. Its log goes on where it ended.
     pub fn start(&mut self, arguments: &[&str]) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("the log can be written");
-        let mut command = Command::new(binary::schedia());
-        command.arg("serve").args(["--name", &self.name]).arg("--data-dir").arg(&self.data_dir);
+        let mut words = self.disk.map(|disk| disk.prefix(&self.data_dir)).unwrap_or_default();
+        words.push(binary::schedia().into());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .arg("serve")
+            .args(["--name", &self.name])
+            .arg("--data-dir")
+            .arg(&self.data_dir);
         for (option, address) in [("--http", self.http), ("--admin", self.admin), ("--peer", self.peer)] {
             command.arg(option).arg(address.to_string());
         }
@@ -57,6 +65,11 @@ impl Node {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         self.child = Some(command.spawn().unwrap_or_else(|e| panic!("schedia cannot be started: {e}")));
+    }
+
+    /// From the next start on it has such a disk.
+    pub fn use_disk(&mut self, disk: SmallDisk) {
+        self.disk = Some(disk);
     }
 
     /// The URL for clients.
@@ -128,6 +141,16 @@ impl Node {
     /// SIGCONT: it goes on as if nothing had happened.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// SIGTERM, without waiting for anything.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGINT, as Ctrl-C in a terminal.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
     }
 
     /// SIGTERM, and its answer: the exit status.
