@@ -1,8 +1,8 @@
 //! A disk that becomes full under a running node, and has room again.
 //!
-//! A tmpfs in a mount namespace of the node's own: it goes with the process, so nothing is left behind, nor anything to
-//! restart from. Where no namespace may be made, a limit on the size of the process's files takes its place: the system
-//! refuses the same writes in other words.
+//! As root, a tmpfs in a mount namespace of the node's own: it goes with the process, so nothing is left behind, nor anything
+//! to restart from. Elsewhere a limit on the size of the process's files takes its place: the system refuses the same
+//! writes in other words.
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::ffi::OsString;
@@ -15,10 +15,8 @@ const SIZE_BYTES: u64 = 1 << 30;
 /// How a disk is made small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmallDisk {
-    /// A tmpfs that is resized, mounted as root.
+    /// A tmpfs that is resized.
     Tmpfs,
-    /// The same in a user namespace.
-    UserTmpfs,
     /// No file may grow.
     FileSize,
 }
@@ -26,63 +24,45 @@ pub enum SmallDisk {
 impl SmallDisk {
     /// The best that this machine allows.
     pub fn new() -> SmallDisk {
-        let works = |disk: &SmallDisk| {
-            let mut probe = Command::new("unshare");
-            probe.args(disk.unshare()).args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
-            let ended = probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            ended.is_ok_and(|status| status.success())
-        };
-        [SmallDisk::Tmpfs, SmallDisk::UserTmpfs].into_iter().find(works).unwrap_or(SmallDisk::FileSize)
+        let mut probe = Command::new("unshare");
+        probe.args(["--mount", "--", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+        let ended = probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        match ended.is_ok_and(|status| status.success()) {
+            true => SmallDisk::Tmpfs,
+            false => SmallDisk::FileSize,
+        }
     }
 
     /// Put before a node's program and arguments: what mounts the disk on `data_dir` and becomes that program.
     pub fn prefix(self, data_dir: &Path) -> Vec<OsString> {
-        if self == SmallDisk::FileSize {
-            return Vec::new();
-        }
         let script =
             format!("mkdir -p \"$0\" && mount -t tmpfs -o size={SIZE_BYTES} tmpfs \"$0\" && exec \"$@\"");
-        let mut words: Vec<OsString> = vec!["unshare".into()];
-        words.extend(self.unshare().iter().map(OsString::from));
-        words.extend(["sh".into(), "-c".into(), script.into(), data_dir.into()]);
-        words
+        match self {
+            SmallDisk::Tmpfs => {
+                let words = ["unshare", "--mount", "--", "sh", "-c", &script].map(OsString::from);
+                words.into_iter().chain([data_dir.into()]).collect()
+            }
+            SmallDisk::FileSize => Vec::new(),
+        }
     }
 
     /// From now on nothing more fits.
     pub fn fill(self, pid: u32, data_dir: &Path) {
         match self {
-            SmallDisk::FileSize => limit(pid, Some(largest_file(data_dir))),
             // What is in use grows meanwhile: then the size is refused as too small, and asked for again.
-            _ => assert!(
-                (0..100).any(|_| self.resize(pid, data_dir, used(pid, data_dir))),
-                "it cannot be filled"
-            ),
+            SmallDisk::Tmpfs => {
+                assert!((0..100).any(|_| resize(pid, data_dir, used(pid, data_dir))), "it cannot be filled");
+            }
+            SmallDisk::FileSize => limit(pid, Some(log_bytes(data_dir))),
         }
     }
 
     /// There is room again.
     pub fn make_room(self, pid: u32, data_dir: &Path) {
         match self {
+            SmallDisk::Tmpfs => assert!(resize(pid, data_dir, SIZE_BYTES), "it cannot be made larger"),
             SmallDisk::FileSize => limit(pid, None),
-            _ => assert!(self.resize(pid, data_dir, SIZE_BYTES), "it cannot be made larger"),
         }
-    }
-
-    fn unshare(self) -> &'static [&'static str] {
-        match self {
-            SmallDisk::UserTmpfs => &["--user", "--map-root-user", "--mount", "--"],
-            _ => &["--mount", "--"],
-        }
-    }
-
-    fn resize(self, pid: u32, data_dir: &Path, bytes: u64) -> bool {
-        let mut mount = Command::new("nsenter");
-        mount.arg("--target").arg(pid.to_string()).arg("--mount");
-        if self == SmallDisk::UserTmpfs {
-            mount.args(["--user", "--preserve-credentials"]);
-        }
-        mount.args(["--", "mount", "-o", &format!("remount,size={bytes}")]).arg(data_dir);
-        mount.stderr(Stdio::null()).status().expect("nsenter can be started").success()
     }
 }
 
@@ -90,6 +70,13 @@ impl Default for SmallDisk {
     fn default() -> Self {
         SmallDisk::new()
     }
+}
+
+fn resize(pid: u32, data_dir: &Path, bytes: u64) -> bool {
+    let mut mount = Command::new("nsenter");
+    mount.args(["--target", &pid.to_string(), "--mount", "--"]);
+    mount.args(["mount", "-o", &format!("remount,size={bytes}")]).arg(data_dir);
+    mount.stderr(Stdio::null()).status().expect("nsenter can be started").success()
 }
 
 /// Bytes in use on the disk, seen through the node's own root.
@@ -100,7 +87,7 @@ fn used(pid: u32, data_dir: &Path) -> u64 {
     (disk.f_blocks - disk.f_bfree) * disk.f_frsize
 }
 
-fn largest_file(data_dir: &Path) -> u64 {
+fn log_bytes(data_dir: &Path) -> u64 {
     let log = data_dir.join("log.redb");
     std::fs::metadata(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display())).len()
 }
