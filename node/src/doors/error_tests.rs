@@ -69,6 +69,8 @@ fn every_error_has_its_status_code_and_words() {
         JoinError::AlreadyAssigned { cluster_id: "c-1".parse().unwrap(), node_id: id },
         JoinError::Unassigned,
         JoinError::ManagedByOperator,
+        JoinError::NotThatMember { is: "node 5 of cluster c-2".into() },
+        JoinError::NotConfirmed { reason: "no leader".into() },
         JoinError::Invalid("an address is host:port".into()),
         JoinError::Storage(std::io::Error::other("no such directory")),
         JoinError::Membership(MembershipError::NotCaughtUp(id)),

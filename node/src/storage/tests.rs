@@ -35,7 +35,7 @@ impl Fixture {
         Fixture::with(Options::default(), Flushed::all(), None)
     }
 
-    fn with(options: Options, flushed: Flushed, sweep: Option<Sweep>) -> Fixture {
+    pub(super) fn with(options: Options, flushed: Flushed, sweep: Option<Sweep>) -> Fixture {
         let (dir, failure) = (tempfile::tempdir().unwrap(), Failure::new());
         let state = State::open(home(dir.path(), SHARD), options, volume(&failure), flushed, sweep).unwrap();
         Fixture { state, failure, dir }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::tests::{Fixture, NEEDLE, applied, apply, flip_a_bit, rows};
-use crate::storage::{Flushed, State};
+use crate::storage::{Flushed, Options, State};
 use bytes::Bytes;
 use proptest::prelude::*;
 use schedia_apps::tables::{Table, Tables};
@@ -15,9 +15,10 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
-/// A state with `count` rows in one table and one in another, on disk.
+/// A state with `count` rows in one table and one in another, on disk. What is applied later stays in the overlay: the log
+/// has not flushed it.
 fn filled(count: u32, value_bytes: usize) -> Fixture {
-    let fixture = Fixture::new();
+    let fixture = Fixture::with(Options::default(), Flushed::until(43), None);
     let value = Bytes::from(vec![7; value_bytes]);
     let mut batch = fixture.state.batch();
     for n in 0..count {
