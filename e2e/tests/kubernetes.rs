@@ -14,3 +14,5 @@ mod chart;
 mod faults;
 #[path = "kubernetes/life.rs"]
 mod life;
+#[path = "kubernetes/scaling.rs"]
+mod scaling;

@@ -3,13 +3,14 @@
 use super::{Forward, IMAGE, Namespace, PATIENCE};
 use crate::wait::eventually;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use schedia_api::{Client as NodeClient, Status};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use schedia_api::{Client as NodeClient, Status, TransferLeader};
 use schedia_crds::RaftCluster;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const PORT_HTTP: u16 = 8080;
@@ -64,6 +65,53 @@ impl Namespace {
     /// Waits until the RaftCluster is Ready as it is specified now.
     pub async fn ready(&self, name: &str) -> RaftCluster {
         self.await_raft(name, "Ready", PATIENCE, is_ready).await
+    }
+
+    /// Changes `spec` of a RaftCluster, as `kubectl patch` does; the API server must like it.
+    pub async fn edit(&self, name: &str, spec: Value) {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let edited = self.api::<RaftCluster>().patch(name, &PatchParams::default(), &patch).await;
+        edited.unwrap_or_else(|e| panic!("{name} cannot be edited: {e}"));
+    }
+
+    /// Waits until the RaftCluster is Ready with so many voters and nothing is left to do.
+    pub async fn ready_with(&self, name: &str, voters: i32) -> RaftCluster {
+        self.await_raft(name, &format!("Ready with {voters} voters"), PATIENCE, |raft| {
+            raft.spec.replicas == voters
+                && is_ready(raft)
+                && raft
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.voters == voters && status.operation.is_none())
+        })
+        .await
+    }
+
+    /// The names of the volume claims that are not being deleted.
+    pub async fn claims(&self) -> BTreeSet<String> {
+        let claims = self.api::<PersistentVolumeClaim>().list(&ListParams::default()).await;
+        let claims = claims.unwrap_or_else(|e| panic!("claims cannot be listed: {e}")).items;
+        let staying = claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_none());
+        staying.map(ResourceExt::name_any).collect()
+    }
+
+    /// Makes the node in a pod the leader of its cluster.
+    pub async fn make_leader(&self, name: &str, pod: &str) {
+        let to = self.node_status(pod).await.unwrap_or_else(|e| panic!("{e}")).node_id;
+        let to = to.unwrap_or_else(|| panic!("{pod} has no node id"));
+        eventually(&format!("{pod} leads"), PATIENCE, || async {
+            let raft = self.raft(name).await?;
+            let leader = raft.status.and_then(|status| status.leader).ok_or("nobody leads")?;
+            if leader == pod {
+                return Ok(());
+            }
+            let forward = Forward::new(self.api::<Pod>(), &leader, PORT_ADMIN).await;
+            let client = NodeClient::new(std::slice::from_ref(&forward.url), Duration::from_secs(10));
+            let client = client.map_err(|e| e.to_string())?;
+            let handed = client.transfer_leader(&TransferLeader { to }).await;
+            Err(format!("{leader} leads, asked to hand over: {handed:?}"))
+        })
+        .await
     }
 
     /// A port of this machine that leads to the client port of a pod.

@@ -1,0 +1,250 @@
+//! Clusters grow and shrink: nothing acknowledged is lost, the voters are only ever those asked for, and nobody's disk goes too early.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use schedia_crds::RaftCluster;
+use schedia_e2e::load::{Answer, Load, Wire};
+use schedia_e2e::namespace::{
+    Forward, Namespace, PATIENCE, condition, is_ready, pod_names, with_temp_namespace,
+};
+use schedia_e2e::wait::eventually;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Few: each connection is forwarded by the API server, on two cores.
+const WRITERS: usize = 4;
+
+/// [4, 5] Under writes, with a leader killed between, and with the leader among those who leave.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_them() {
+    with_temp_namespace("scaling", |here| async move {
+        here.apply_raft("demo", json!({})).await;
+        here.ready_with("demo", 3).await;
+        let witness = Witness::of(&here);
+        // Through members that stay: a client of one that leaves is refused in the end, as it should be.
+        let (_forwards, urls) = forwards(&here, 3).await;
+        let load = Load::start(&urls, WRITERS, fastrand::u64(..1 << 32));
+        load.progress(200, PATIENCE).await;
+        here.edit("demo", json!({ "replicas": 5 })).await;
+        here.ready_with("demo", 5).await;
+        let grown = ids(&here, 5).await;
+        load.progress(200, PATIENCE).await;
+        let leader = here.ready("demo").await.status.unwrap().leader.unwrap();
+        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        here.api::<Pod>().delete(&leader, &at_once).await.unwrap();
+        load.progress(200, PATIENCE).await;
+        here.ready_with("demo", 5).await;
+
+        here.make_leader("demo", "demo-4").await;
+        here.edit("demo", json!({ "replicas": 3 })).await;
+        here.ready_with("demo", 3).await;
+        load.progress(200, PATIENCE).await;
+        let history = load.stop().await;
+        history.verify(&urls).await;
+        let kept = ids(&here, 3).await;
+        assert!(kept.is_subset(&grown) && grown.len() == 5, "ids stay who they are: {grown:?} {kept:?}");
+        assert_eq!(here.claims().await, claims_of(3), "the volumes of removed members are gone");
+        let seen = witness.end().await;
+        assert_eq!(seen, BTreeSet::from([3, 5]), "voters, as they were seen");
+    })
+    .await;
+}
+
+/// A disk that was kept comes back, and never under its old id.
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_volumes_of_removed_members_come_back_with_fresh_ids() {
+    with_temp_namespace("kept", |here| async move {
+        let storage = json!({ "retentionPolicy": { "whenScaled": "Retain" } });
+        here.apply_raft("demo", json!({ "storage": storage })).await;
+        here.ready_with("demo", 3).await;
+        let before = ids(&here, 3).await;
+        put(&here, "demo-0", "kept").await;
+
+        here.make_leader("demo", "demo-2").await;
+        here.edit("demo", json!({ "replicas": 1 })).await;
+        here.ready_with("demo", 1).await;
+        assert_eq!(here.claims().await, claims_of(3), "the volumes are kept");
+        let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> = here.api();
+        assert!(budgets.get_opt("demo").await.unwrap().is_none(), "one voter has no budget");
+
+        here.edit("demo", json!({ "replicas": 3 })).await;
+        here.ready_with("demo", 3).await;
+        let after = ids(&here, 3).await;
+        assert_eq!(before.intersection(&after).count(), 1, "{before:?} {after:?}");
+        for pod in pod_names("demo", 3) {
+            assert!(has(&here, &pod, "kept").await, "{pod}");
+        }
+    })
+    .await;
+}
+
+/// 3 -> 5 -> 3 -> 5, each before the one before is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_in_mid_flight_end_in_what_was_asked_for_last() {
+    with_temp_namespace("edits", |here| async move {
+        here.apply_raft("demo", json!({})).await;
+        here.ready_with("demo", 3).await;
+        put(&here, "demo-0", "before").await;
+        let witness = Witness::of(&here);
+        here.edit("demo", json!({ "replicas": 5 })).await;
+        here.await_raft("demo", "a learner", PATIENCE, |raft| {
+            raft.status.as_ref().is_some_and(|status| status.learners > 0 || status.voters == 5)
+        })
+        .await;
+        here.edit("demo", json!({ "replicas": 3 })).await;
+        here.await_raft("demo", "a member being removed", PATIENCE, |raft| {
+            let status = raft.status.as_ref();
+            status
+                .and_then(|status| status.operation.as_ref())
+                .is_some_and(|now| now.step == "RemovingMember")
+                || is_ready(raft)
+        })
+        .await;
+        here.edit("demo", json!({ "replicas": 5 })).await;
+        here.ready_with("demo", 5).await;
+        assert_eq!(ids(&here, 5).await.len(), 5);
+        assert!(has(&here, "demo-4", "before").await);
+        let seen = witness.end().await;
+        assert!(seen.is_subset(&BTreeSet::from([3, 5])), "voters, as they were seen: {seen:?}");
+    })
+    .await;
+}
+
+/// [25] The image part as far as this release goes: it says that it cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_cluster_says_what_it_would_do_and_does_it_when_resumed() {
+    with_temp_namespace("resume", |here| async move {
+        here.apply_raft("demo", json!({ "replicas": 1 })).await;
+        here.ready_with("demo", 1).await;
+        here.edit("demo", json!({ "paused": true })).await;
+        let image = format!("{}-other", schedia_e2e::namespace::image());
+        here.edit("demo", json!({ "replicas": 3, "image": image })).await;
+        here.api::<Pod>().delete("demo-0", &DeleteParams::default()).await.unwrap();
+        let paused = here
+            .await_raft("demo", "what it would do", PATIENCE, |raft| {
+                let status = raft.status.as_ref();
+                let observed = status.and_then(|status| status.observed_generation);
+                let next = status.and_then(|status| status.next_action.as_deref()).unwrap_or_default();
+                observed == raft.metadata.generation && next.contains("1 -> 3 pods")
+            })
+            .await;
+        assert_eq!(condition(&paused, "Progressing").unwrap().reason, "Paused");
+        let set = here.api::<StatefulSet>().get("demo").await.unwrap().spec.unwrap();
+        assert_eq!(set.replicas, Some(1), "nothing is mutated");
+        here.edit("demo", json!({ "paused": false })).await;
+        let resumed = here.ready_with("demo", 3).await;
+        assert_eq!(condition(&resumed, "Progressing").unwrap().reason, "RollUnsupported");
+    })
+    .await;
+}
+
+/// [36, 26] A stray scale of the StatefulSet; then recreation with fewer replicas over kept disks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stray_scale_heals_and_a_recreation_with_fewer_replicas_heals_and_then_shrinks() {
+    with_temp_namespace("heal", |here| async move {
+        here.apply_raft("demo", json!({})).await;
+        let first = here.ready_with("demo", 3).await;
+        let before = ids(&here, 3).await;
+        put(&here, "demo-0", "mine").await;
+        let sets = here.api::<StatefulSet>();
+        let one = Patch::Merge(json!({ "spec": { "replicas": 1 } }));
+        sets.patch_scale("demo", &PatchParams::default(), &one).await.unwrap();
+        eventually("the StatefulSet is put right", PATIENCE, || async {
+            let set = sets.get("demo").await.map_err(|e| e.to_string())?.spec.unwrap_or_default();
+            if set.replicas == Some(3) { Ok(()) } else { Err(format!("{:?}", set.replicas)) }
+        })
+        .await;
+        here.ready_with("demo", 3).await;
+        assert_eq!(ids(&here, 3).await, before, "the same members on their own disks");
+
+        here.api::<RaftCluster>().delete("demo", &DeleteParams::default()).await.unwrap();
+        let pods = here.api::<Pod>();
+        eventually("all pods are gone", PATIENCE, || async {
+            let left = pods.list(&Default::default()).await.map_err(|e| e.to_string())?.items;
+            if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
+        })
+        .await;
+        assert_eq!(here.claims().await, claims_of(3), "whenDeleted is Retain");
+        here.apply_raft("demo", json!({ "replicas": 1 })).await;
+        let shrunk = here.ready_with("demo", 1).await;
+        let cluster = |raft: &RaftCluster| raft.status.as_ref().and_then(|status| status.cluster_id.clone());
+        assert_eq!(cluster(&shrunk), cluster(&first), "the old cluster, not a new one");
+        assert!(has(&here, "demo-0", "mine").await);
+        assert_eq!(here.claims().await, claims_of(1));
+    })
+    .await;
+}
+
+/// Clients' way to the lowest ordinals.
+async fn forwards(here: &Namespace, replicas: usize) -> (Vec<Forward>, Vec<String>) {
+    let mut forwards = Vec::new();
+    for pod in pod_names("demo", replicas) {
+        forwards.push(here.http(&pod).await);
+    }
+    let urls = forwards.iter().map(|forward| forward.url.clone()).collect();
+    (forwards, urls)
+}
+
+async fn put(here: &Namespace, pod: &str, key: &str) {
+    let forward = here.http(pod).await;
+    let answer = Wire::new().put(&forward.url, key, key.to_owned().into()).await;
+    assert!(matches!(answer, Answer::Done { .. }), "{key} at {pod}: {answer:?}");
+}
+
+async fn has(here: &Namespace, pod: &str, key: &str) -> bool {
+    let forward = here.http(pod).await;
+    let answer = Wire::new().get(&forward.url, key, false).await;
+    matches!(answer, Answer::Done { value, .. } if value == key)
+}
+
+fn claims_of(replicas: usize) -> BTreeSet<String> {
+    pod_names("demo", replicas).into_iter().map(|pod| format!("data-{pod}")).collect()
+}
+
+/// The node ids of the lowest ordinals, each by its own word; of one cluster.
+async fn ids(here: &Namespace, replicas: usize) -> BTreeSet<u64> {
+    let (mut ids, mut clusters) = (BTreeSet::new(), BTreeSet::new());
+    for pod in pod_names("demo", replicas) {
+        let node = eventually(&format!("{pod} answers"), PATIENCE, || here.node_status(&pod)).await;
+        ids.insert(node.node_id.expect("a member has an id").0);
+        clusters.insert(node.cluster_id.map(String::from));
+    }
+    assert_eq!((ids.len(), clusters.len()), (replicas, 1), "{ids:?} {clusters:?}");
+    ids
+}
+
+/// Looks at the status all the time and remembers how many voters it told of outside of joint configurations.
+struct Witness {
+    seen: Arc<Mutex<BTreeSet<i32>>>,
+    looking: JoinHandle<()>,
+}
+
+impl Witness {
+    fn of(here: &Namespace) -> Witness {
+        let seen = Arc::new(Mutex::new(BTreeSet::new()));
+        let (here, notes) = (here.clone(), seen.clone());
+        let looking = tokio::spawn(async move {
+            loop {
+                if let Ok(raft) = here.raft("demo").await
+                    && let Some(status) = raft.status.filter(|status| status.joint.is_none())
+                {
+                    notes.lock().unwrap().insert(status.voters);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        Witness { seen, looking }
+    }
+
+    async fn end(self) -> BTreeSet<i32> {
+        self.looking.abort();
+        let seen = self.seen.lock().unwrap();
+        // No node answering tells of no voters.
+        seen.iter().copied().filter(|voters| *voters > 0).collect()
+    }
+}
