@@ -1,6 +1,8 @@
-//! `cargo demo`: from nothing to a quorum that answers, on a local Kubernetes that stays up.
+//! `cargo demo`: from nothing to a quorum that answers and grows while it is written to, on a local Kubernetes that stays up.
 //!
 //! Each step may find its work done: running it again is fine. A failure says where to look.
+
+mod grow;
 
 use crate::chart;
 use crate::image::{self, Archive};
@@ -49,6 +51,8 @@ struct Figures {
     up: Duration,
     installed: Duration,
     ready: Duration,
+    /// `None`: it was that large already.
+    grown: Option<grow::Growth>,
 }
 
 /// Builds, starts, installs, applies, writes, reads, and says how to go on.
@@ -70,7 +74,12 @@ pub async fn run(cluster: &Cluster, may_install: bool) -> Result<(), DemoError> 
     let name = raft.name_any();
     let address = cluster.publish(NAMESPACE, &name, 8080, 0).await?;
     write_and_read(&client, &raft, address).await?;
-    farewell(cluster, &name, address, &Figures { up, installed, ready }).await
+    let grown = if raft.spec.replicas < grow::REPLICAS {
+        Some(grow::grow(&client, &raft, address).await?)
+    } else {
+        None
+    };
+    farewell(cluster, &name, address, &Figures { up, installed, ready, grown }).await
 }
 
 fn say(text: &str) {
@@ -91,9 +100,13 @@ async fn apply_example(client: &Client) -> Result<(RaftCluster, Duration), DemoE
     let path = workspace().join("deploy/examples/quorum.yaml");
     say("applying deploy/examples/quorum.yaml");
     let text = std::fs::read_to_string(&path).map_err(product)?;
-    let example: RaftCluster = serde_yaml::from_str(&text).map_err(product)?;
+    let mut example: RaftCluster = serde_yaml::from_str(&text).map_err(product)?;
     let name = example.name_any();
     let api: Api<RaftCluster> = Api::namespaced(client.clone(), NAMESPACE);
+    if let Some(there) = api.get_opt(&name).await.map_err(product)? {
+        // What an earlier demo has grown is not shrunk again.
+        example.spec.replicas = there.spec.replicas;
+    }
     let params = PatchParams::apply("cargo-demo").force();
     let started = Instant::now();
     api.patch(&name, &params, &Patch::Apply(&example)).await.map_err(product)?;
@@ -147,10 +160,11 @@ async fn farewell(
 ) -> Result<(), DemoError> {
     let output = cluster.kubectl().args(["get", "raft", "-o", "wide"]).output().await.map_err(product)?;
     let kubeconfig = cluster.kubeconfig()?;
-    let Figures { up, installed, ready } = figures;
+    let Figures { up, installed, ready, grown } = figures;
+    let grown = grown.as_ref().map_or_else(String::new, grow::Growth::sentence);
     println!(
         "\n$ kubectl get raft -o wide\n{table}
-cluster up {up:.1} s; helm install to a ready operator {installed:.1} s; apply to Ready {ready:.1} s
+cluster up {up:.1} s; helm install to a ready operator {installed:.1} s; apply to Ready {ready:.1} s{grown}
 
 The client Service is at http://{address} until the cluster goes down. Go on with:
   export KUBECONFIG={kubeconfig}
@@ -160,6 +174,7 @@ The client Service is at http://{address} until the cluster goes down. Go on wit
   cargo cluster kubectl get raft -w          # in another terminal, then:
   cargo cluster kubectl delete pod {name}-0
   cargo cluster kubectl scale raft {name} --replicas=4   # refused, and says why
+  cargo cluster kubectl scale raft {name} --replicas=3   # members lose their votes, then their pods and disks
   cargo cluster helm list -A
 Stop everything with:
   cargo cluster down",
