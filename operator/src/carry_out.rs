@@ -25,7 +25,7 @@ use std::fmt::Debug;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The API server refused.
-    #[error(transparent)]
+    #[error("{}", crate::controller::words(.0))]
     Kubernetes(#[from] kube::Error),
     /// There is nothing to latch to yet.
     #[error("the StatefulSet was only just created")]
@@ -174,4 +174,19 @@ impl Hands<'_> {
 
 fn said<T>(pod: &str, answer: Result<T, ClientError>) -> Result<T, Failure> {
     answer.map_err(|source| Failure::Node { pod: pod.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+
+    #[test]
+    fn a_step_that_is_not_allowed_says_so_in_the_words_of_the_api_server_only() {
+        let text = r#"{"code": 403, "reason": "Forbidden", "message": "u cannot delete resource \"persistentvolumeclaims\""}"#;
+        let status = serde_json::from_str(text).unwrap();
+        let failure = Failure::Kubernetes(kube::Error::Api(Box::new(status)));
+        let words =
+            "not allowed, add it to the operator's role: u cannot delete resource \"persistentvolumeclaims\"";
+        assert_eq!(failure.to_string(), words);
+    }
 }

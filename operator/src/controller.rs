@@ -336,7 +336,7 @@ fn refused(error: &kube::Error) -> bool {
 }
 
 /// The API server's own words; it names verb, resource and namespace when a permission is missing.
-fn words(error: &kube::Error) -> String {
+pub(crate) fn words(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.is_forbidden() => {
             format!("not allowed, add it to the operator's role: {}", status.message)
