@@ -241,21 +241,43 @@ async fn started(mut command: Command) -> (Process, serde_json::Value) {
     (process, listening.await.unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_served_node_says_where_it_listens_and_ends_when_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let command = serve(dir.path(), &["--bootstrap", "--log-format", "json"]);
-    let (mut process, listening) = started(command).await;
-    let url = format!("http://{}", listening["http"].as_str().unwrap());
+/// Puts `a` as soon as the node takes writes.
+async fn put_at_last(url: &str, value: &[u8]) {
     let begun = std::time::Instant::now();
-    while run(&url, &["kv", "put", "a", "1"], b"").await.0 != 0 {
+    while run(url, &["kv", "put", "a", "-"], value).await.0 != 0 {
         assert!(begun.elapsed() < PATIENCE, "it never took a write");
     }
+}
+
+/// Tells a node to end, and waits until it has ended well.
+async fn terminate(mut process: Process) {
     let id = rustix::process::Pid::from_child(&process.0);
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     let ended = tokio::task::spawn_blocking(move || process.0.wait().unwrap());
     let ended = tokio::time::timeout(PATIENCE, ended).await.expect("ends in time").unwrap();
     assert!(ended.success(), "{ended:?}");
+}
+
+/// Flips a bit in every place of a file that holds these bytes: what a failing disk does.
+fn spoil(file: &std::path::Path, bytes: &[u8]) {
+    let mut content = std::fs::read(file).unwrap();
+    let places: Vec<_> =
+        (0..=content.len() - bytes.len()).filter(|at| content[*at..].starts_with(bytes)).collect();
+    assert!(!places.is_empty(), "the file does not hold them");
+    for at in places {
+        content[at] ^= 1;
+    }
+    std::fs::write(file, content).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_served_node_says_where_it_listens_and_ends_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = serve(dir.path(), &["--bootstrap", "--log-format", "json"]);
+    let (process, listening) = started(command).await;
+    let url = format!("http://{}", listening["http"].as_str().unwrap());
+    put_at_last(&url, b"1").await;
+    terminate(process).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,21 +322,21 @@ async fn a_node_that_cannot_start_says_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_disk_leaves_the_admin_port_to_say_why() {
     let dir = tempfile::tempdir().unwrap();
-    // Files may grow to some MiB, then writing to them fails: what a broken disk does, without breaking one.
-    let node = serve(dir.path(), &["--bootstrap", "--log-format", "json"]);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$0\" \"$@\""]).arg(node.get_program());
-    limited.args(node.get_args());
-    for (name, _) in node.get_envs() {
-        limited.env_remove(name);
-    }
-    let (mut process, listening) = started(limited).await;
-    let url = |port: &str| format!("http://{}", listening[port].as_str().unwrap());
-    let value = vec![7; 100_000];
+    let value = [0xa5; 1_000];
+    // Told to end, a node leaves everything in its state file: the next one reads the value from there.
+    let start = || started(serve(dir.path(), &["--bootstrap", "--log-format", "json"]));
+    let url =
+        |listening: &serde_json::Value, port: &str| format!("http://{}", listening[port].as_str().unwrap());
+    let (process, listening) = start().await;
+    put_at_last(&url(&listening, "http"), &value).await;
+    terminate(process).await;
+    spoil(&dir.path().join("shards/0/state.redb"), &value[..100]);
+    let (mut process, listening) = start().await;
+    let http = url(&listening, "http");
     let begun = std::time::Instant::now();
-    let admin = schedia_api::Client::new(&[url("admin")], PATIENCE).unwrap();
+    let admin = schedia_api::Client::new(&[url(&listening, "admin")], PATIENCE).unwrap();
     let status = loop {
-        run(&url("http"), &["kv", "put", "a", "-"], &value).await;
+        run(&http, &["kv", "get", "a"], b"").await;
         let status = admin.status().await.unwrap();
         if status.alarms.iter().any(|alarm| alarm.code == "disk_failed") {
             break status;
@@ -328,7 +350,7 @@ async fn a_failed_disk_leaves_the_admin_port_to_say_why() {
     assert_eq!(common::exchange(at, "GET", "/livez", &[], b"").await.status, 200);
     let unready = common::exchange(at, "GET", "/readyz", &[], b"").await;
     assert_eq!(unready.error(), format!("503 storage_failed: {reason}"));
-    while run(&url("http"), &["kv", "get", "a"], b"").await.0 != 3 {
+    while run(&http, &["kv", "get", "a"], b"").await.0 != 3 {
         assert!(begun.elapsed() < 3 * PATIENCE, "the client port is still served");
     }
     assert!(process.0.try_wait().unwrap().is_none(), "the process stays");
