@@ -19,6 +19,7 @@ mod standing;
 
 pub(super) use standing::serve as serve_standing;
 
+use super::shard::members::ASK_AGAIN_AFTER;
 use super::{Applied, Consistency, MembershipError, Shard, ShardError, Shards};
 use moved::TELL_EVERY;
 use plan::{Progress, Step, View};
@@ -30,7 +31,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How often the driver looks whether something is left to do. A look costs no entry and no frame.
@@ -100,9 +101,15 @@ impl Shards {
             && record.generation == expected
             && record.settled
             && record.voters != voters
-            && let Some(silent) = no_majority(shard, &record, &voters)
         {
-            return Err(MembershipError::NotCaughtUp(silent));
+            // On a busy machine a member may not have answered lately though it is well.
+            let patience = shard.patience(deadline);
+            while let Some(silent) = no_majority(shard, &record, &voters) {
+                if Instant::now() >= patience {
+                    return Err(MembershipError::NotCaughtUp(silent));
+                }
+                sleep(ASK_AGAIN_AFTER).await;
+            }
         }
         self.change(cluster::Command::SetVoters { voters, expected }, deadline).await
     }

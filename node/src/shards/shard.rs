@@ -1,6 +1,6 @@
 //! One shard as doors and the membership driver see it.
 
-mod members;
+pub(super) mod members;
 
 use super::forward;
 use super::lonely::ask_when_lonely;
@@ -259,16 +259,6 @@ impl Shard {
     /// Whether everything that was applied before the restart is applied again: until then no stale read is answered.
     pub fn is_recovered(&self) -> bool {
         *self.0.recovered.borrow()
-    }
-
-    /// Hands leadership to a voter that answered within the last heartbeats and lags less than 1 MiB;
-    /// returns when it leads.
-    pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), MembershipError> {
-        match self.0.group.transfer_leader(to, deadline).await {
-            Ok(()) => Ok(()),
-            Err(None) => Err(MembershipError::NotCaughtUp(to)),
-            Err(Some(error)) => Err(shard_error(error).into()),
-        }
     }
 
     /// Flushes a checkpoint and purges the log below it.

@@ -8,7 +8,10 @@ use schedia_api::{LogId, Membership};
 use schedia_apps::{NodeId, Query, Reply, cluster};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Whether a silent member has answered is looked at this often.
+pub(in crate::shards) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 impl Shard {
     /// The newest membership in this node's log, and whether it is committed.
@@ -71,6 +74,27 @@ impl Shard {
             }
             None => Err(MembershipError::NotCaughtUp(to.first().copied().unwrap_or(self.0.me))),
         }
+    }
+
+    /// Hands leadership to a voter that answered within the last heartbeats and lags less than 1 MiB; returns when it leads.
+    /// On a busy machine it may not have answered in this very moment: that is waited for, but not for long.
+    pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), MembershipError> {
+        let patience = self.patience(deadline);
+        loop {
+            match self.0.group.transfer_leader(to, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(Some(error)) => return Err(shard_error(error).into()),
+                Err(None) if self.membership().voters.contains(&to) && Instant::now() < patience => {
+                    sleep(ASK_AGAIN_AFTER).await;
+                }
+                Err(None) => return Err(MembershipError::NotCaughtUp(to)),
+            }
+        }
+    }
+
+    /// Until when a member may be silent that is expected to answer: one maximal election timeout.
+    pub(in crate::shards) fn patience(&self, deadline: Instant) -> Instant {
+        deadline.min(Instant::now() + Duration::from_millis(self.0.timings.election_max_ms))
     }
 
     /// One joint change to exactly these voters; voters that are left out stay as learners. Leader only.
