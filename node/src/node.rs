@@ -38,9 +38,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Said as loudly as can be: nobody is to find it out after a power loss.
 const UNSYNCED: &str = "nothing is synced to disk (--unsafe-no-fsync): a power loss loses acknowledged writes; for benchmarks only";
 
-/// A local read that waits for anything longer than this is not needed for a status.
-const LOCAL_READ_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Why a node did not start, or ended with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -283,7 +280,7 @@ impl Node {
         };
         let shards: Vec<_> = self.shards.iter().map(Shard::status).collect();
         self.health.note_leaders(&shards);
-        let record = self.record_here().await;
+        let record = self.record_here();
         let ready = self.ready();
         let mut status = Status {
             revision: String::new(),
@@ -473,12 +470,13 @@ impl Node {
         [failed, full, low, unsynced, removed].into_iter().flatten().collect()
     }
 
-    /// The cluster record as applied here, or as last seen if that cannot be read now.
-    async fn record_here(&self) -> Option<Record> {
-        let read = self.record(Consistency::Stale, Instant::now() + LOCAL_READ_TIMEOUT).await;
+    /// The cluster record as applied here, or as last seen if its shard has ended. Also before the node has recovered: a
+    /// node that waits for the others can still name them to whoever could bring them back.
+    fn record_here(&self) -> Option<Record> {
+        let applied = self.shards.shard(ShardId(0)).and_then(|shard| shard.watch_record().borrow().clone());
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(read) = read {
-            *record = read;
+        if applied.is_some() {
+            *record = applied;
         }
         record.clone()
     }
