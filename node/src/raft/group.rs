@@ -124,8 +124,8 @@ impl Group {
         let Open { shard, me, timings, log, state, peers, failure, metrics } = open;
         let last_at_open = unmark(&log.ends().last)?.map(log_id);
         let machine = Machine::open(state, metrics).map_err(io::Error::other)?;
-        let heartbeat = Duration::from_millis(timings.heartbeat_ms);
-        let patience = Duration::from_millis(timings.election_max_ms);
+        let heartbeat = timings.heartbeat();
+        let patience = timings.election_max();
         let network = Network::new(peers, shard, me, heartbeat, patience);
         let config = Arc::new(config(timings).map_err(io::Error::other)?);
         let store = LogStore::new(log.clone());
@@ -215,7 +215,7 @@ impl Group {
 
     /// Waits until a majority has answered this leader lately, or it leads no more; whether one of them came to be.
     pub(crate) async fn wait_for_majority(&self, deadline: Instant) -> bool {
-        let lately = Duration::from_millis(self.timings.election_max_ms);
+        let lately = self.timings.election_max();
         let mut metrics = self.raft.metrics();
         let decided = |metrics: &Metrics| {
             metrics.state != ServerState::Leader
@@ -261,7 +261,7 @@ impl Group {
     /// Whether the leader that raft names has shown lately that it leads: to this node, or on it a majority to it. Raft
     /// itself names the last leader until another one is elected, however long that takes.
     fn in_touch(&self, metrics: &Metrics) -> bool {
-        let patience = 2 * Duration::from_millis(self.timings.election_max_ms);
+        let patience = 2 * self.timings.election_max();
         if metrics.state != ServerState::Leader {
             return self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < patience;
         }

@@ -14,7 +14,6 @@ use schedia_api::LogId;
 use schedia_apps::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// A voter that lags more bytes is no leader to be: openraft refuses writes until it has won.
@@ -175,7 +174,7 @@ impl Group {
         let metrics = self.metrics();
         let voter = metrics.membership_config.voter_ids().any(|voter| voter == id.0);
         // Sent every interval, answered a moment later.
-        let lately = Duration::from_millis(2 * self.timings.heartbeat_ms);
+        let lately = 2 * self.timings.heartbeat();
         let answers = self.acknowledged().get(&id).is_some_and(|sent| sent.elapsed() <= lately);
         let matched = metrics.replication.as_ref().and_then(|matched| matched.get(&id.0).copied().flatten());
         let first_missing = matched.map_or(0, |id| id.index) + 1;

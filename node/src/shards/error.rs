@@ -1,6 +1,6 @@
 //! What a proposal or a read can end with, split by who must act.
 
-use schedia_apps::{NodeId, Refusal};
+use schedia_apps::{NodeId, Refusal, Reply, Stop};
 
 /// A proposal or read that ended without its reply.
 ///
@@ -68,6 +68,20 @@ impl ShardError {
 
     pub(crate) fn unknown(reason: impl ToString) -> Self {
         ShardError::OutcomeUnknown { reason: reason.to_string() }
+    }
+
+    /// A reply of another kind than the command or query: a defect of ours.
+    pub(crate) fn wrong_reply(reply: &Reply) -> Self {
+        ShardError::Stopped { reason: format!("a reply of the wrong kind: {reply:?}") }
+    }
+}
+
+impl From<Stop> for ShardError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Refused(refusal) => refusal.into(),
+            Stop::Broken(reason) => ShardError::Stopped { reason },
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl Shards {
         let query = Query::Cluster(cluster::Query::Record);
         match self.shard_0()?.read(query, consistency, deadline).await?.value {
             Reply::Cluster(cluster::Reply::Record(record)) => Ok(record),
-            other => Err(wrong_reply(&other)),
+            other => Err(ShardError::wrong_reply(&other)),
         }
     }
 
@@ -157,7 +157,7 @@ impl Shards {
                     self.signals.wake.notify_one();
                     return Ok(id);
                 }
-                Ok(other) => return Err(wrong_reply(&other.value)),
+                Ok(other) => return Err(ShardError::wrong_reply(&other.value)),
             }
         }
     }
@@ -306,7 +306,7 @@ impl Shards {
     async fn propose(&self, command: cluster::Command, deadline: Instant) -> Result<(u64, bool), ShardError> {
         match self.shard_0()?.propose(Command::Cluster(command), deadline).await?.value {
             Reply::Cluster(cluster::Reply::Changed { generation, settled }) => Ok((generation, settled)),
-            other => Err(wrong_reply(&other)),
+            other => Err(ShardError::wrong_reply(&other)),
         }
     }
 
@@ -351,8 +351,4 @@ fn raise(newest: &mut u64, generation: u64) -> bool {
 
 fn in_progress(refusal: &schedia_apps::Refusal) -> bool {
     matches!(refusal, schedia_apps::Refusal::Cluster(cluster::Refusal::ChangeInProgress { .. }))
-}
-
-fn wrong_reply(reply: &Reply) -> ShardError {
-    ShardError::Stopped { reason: format!("a reply of the wrong kind: {reply:?}") }
 }

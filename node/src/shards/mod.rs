@@ -37,6 +37,7 @@ use rules::Rules;
 use schedia_apps::{ClusterId, NodeId, ShardId};
 use shard::Common;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// The most shards a cluster may have.
@@ -51,6 +52,18 @@ pub struct Timings {
     pub election_min_ms: u64,
     /// The most time.
     pub election_max_ms: u64,
+}
+
+impl Timings {
+    /// [`Timings::heartbeat_ms`].
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+
+    /// [`Timings::election_max_ms`].
+    pub(crate) fn election_max(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
+    }
 }
 
 impl Default for Timings {

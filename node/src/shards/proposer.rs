@@ -103,7 +103,7 @@ impl Proposer {
         mut room: OwnedSemaphorePermit,
         deadline: Instant,
     ) -> Result<Applied<Reply>, SubmitError> {
-        let patience = deadline.min(Instant::now() + Duration::from_millis(self.timings.election_max_ms));
+        let patience = deadline.min(Instant::now() + self.timings.election_max());
         loop {
             room = match self.submit_once(command.clone(), room, deadline).await {
                 Ok(applied) => return Ok(applied),
@@ -253,7 +253,7 @@ impl LogClock {
 
 /// How long a caller without a deadline of its own is worth waiting for: an election and a half.
 pub(super) fn election(timings: Timings) -> Duration {
-    Duration::from_millis(3 * timings.election_max_ms)
+    3 * timings.election_max()
 }
 
 #[cfg(test)]

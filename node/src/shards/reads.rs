@@ -14,7 +14,6 @@ use crate::raft::{Group, ReadError, decode_read_index, encode_read_index};
 use bytes::Bytes;
 use schedia_apps::{NodeId, ShardId};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -81,10 +80,10 @@ impl Round {
     /// Asks the leader. One that has just begun, or that is no more, is asked again: an election should not fail every read
     /// that meets it.
     async fn index(&self) -> Result<u64, ShardError> {
-        let patience = Instant::now() + Duration::from_millis(self.timings.election_max_ms);
+        let patience = Instant::now() + self.timings.election_max();
         loop {
             let index = self.ask().await;
-            let pause = Duration::from_millis(self.timings.heartbeat_ms) / 4;
+            let pause = self.timings.heartbeat() / 4;
             if index.is_ok() || Instant::now() + pause >= patience {
                 return index;
             }

@@ -173,11 +173,8 @@ impl Shard {
                 self.applied(index, deadline).await?;
             }
         }
-        match self.0.group.machine().query(query) {
-            Ok((at, value)) => Ok(Applied { at, value }),
-            Err(Stop::Refused(refusal)) => Err(refusal.into()),
-            Err(Stop::Broken(reason)) => Err(ShardError::Stopped { reason }),
-        }
+        let (at, value) = self.0.group.machine().query(query)?;
+        Ok(Applied { at, value })
     }
 
     /// What watches share: who wakes them, and what they read.
@@ -296,7 +293,7 @@ impl Shard {
     /// Hands leadership over if this node leads and somebody can take it within two maximal election timeouts.
     pub(super) async fn leave(&self) {
         let Inner { id, group, timings, .. } = &*self.0;
-        let deadline = Instant::now() + Duration::from_millis(2 * timings.election_max_ms);
+        let deadline = Instant::now() + 2 * timings.election_max();
         let Some(successor) = self.successor(deadline).await else { return };
         match group.transfer_leader(successor, deadline).await {
             Ok(()) => tracing::info!(shard = %id, to = %successor, "handed leadership over"),
@@ -309,7 +306,7 @@ impl Shard {
     /// Who can lead at once. On a busy machine nobody may have answered in this very moment: it is waited for.
     async fn successor(&self, deadline: Instant) -> Option<NodeId> {
         let Inner { id, me, group, timings, .. } = &*self.0;
-        let heartbeat = Duration::from_millis(timings.heartbeat_ms);
+        let heartbeat = timings.heartbeat();
         while group.is_leader() {
             let voters = group.status().membership.voters;
             match group.successor(&voters) {

@@ -13,7 +13,7 @@
 use super::{Shard, ShardError};
 use crate::raft::{Feed, Reader, feed_key};
 use schedia_apps::kv::{Changed, Changes, Event, KeyRange, Revision, Since};
-use schedia_apps::{Query, Reply, Stop, kv};
+use schedia_apps::{Query, Reply, kv};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
@@ -157,16 +157,13 @@ impl Watch {
 
     fn take_from_history(&mut self) -> Result<Vec<Changed>, ShardError> {
         let since = Since { range: self.slot.range.clone(), from: self.place, previous: self.previous };
-        let answer = self.shard.query_here(Query::Kv(kv::Query::Changes(since)));
-        match answer {
-            Ok(Reply::Kv(kv::Reply::Changes(Changes { revision, changes, next }))) => {
+        match self.shard.query_here(Query::Kv(kv::Query::Changes(since)))? {
+            Reply::Kv(kv::Reply::Changes(Changes { revision, changes, next })) => {
                 self.place = next;
                 self.caught_up = next.main > revision;
                 Ok(changes)
             }
-            Ok(other) => Err(ShardError::Stopped { reason: format!("a reply of the wrong kind: {other:?}") }),
-            Err(Stop::Refused(refusal)) => Err(refusal.into()),
-            Err(Stop::Broken(reason)) => Err(ShardError::Stopped { reason }),
+            other => Err(ShardError::wrong_reply(&other)),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: `Gone` is answered only by a leader that a majority has just confirmed, of a record that every shard follows.
 
 use super::super::{Consistency, Shard, ShardError, Shards};
-use super::{Query, Reply, cluster, wrong_reply};
+use super::{Query, Reply, cluster};
 use crate::peer::{Kind, Request, Target};
 use bytes::Bytes;
 use schedia_apps::{NodeId, ShardId};
@@ -88,7 +88,7 @@ async fn standing(shards: &[Shard], id: NodeId) -> Result<Answer, ShardError> {
     let read = shard_0.read(query, Consistency::Linearizable, Instant::now() + CONFIRM_TIMEOUT).await?;
     let record = match read.value {
         Reply::Cluster(cluster::Reply::Record(Some(record))) => record,
-        other => return Err(wrong_reply(&other)),
+        other => return Err(ShardError::wrong_reply(&other)),
     };
     if record.members.contains_key(&id) {
         return Ok(Answer::Not(format!("node {id} is a member of its cluster: remove it first")));

@@ -41,7 +41,7 @@ impl Shard {
 
     /// On the leader: whether a member answered lately.
     pub(in crate::shards) fn hears(&self, id: NodeId) -> bool {
-        let lately = Duration::from_millis(self.0.timings.election_max_ms);
+        let lately = self.0.timings.election_max();
         id == self.0.me || self.acknowledged().get(&id).is_some_and(|sent| sent.elapsed() <= lately)
     }
 
@@ -94,7 +94,7 @@ impl Shard {
 
     /// Until when a member may be silent that is expected to answer: one maximal election timeout.
     pub(in crate::shards) fn patience(&self, deadline: Instant) -> Instant {
-        deadline.min(Instant::now() + Duration::from_millis(self.0.timings.election_max_ms))
+        deadline.min(Instant::now() + self.0.timings.election_max())
     }
 
     /// One joint change to exactly these voters; voters that are left out stay as learners. Leader only.
