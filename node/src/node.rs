@@ -24,8 +24,8 @@ use schedia_apps::cluster::Record;
 use schedia_apps::{Level, NodeId, Query, Reply, ShardId, kv};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -67,8 +67,6 @@ pub struct Node {
     admission: Admission,
     metrics: Arc<Metrics>,
     health: Health,
-    /// The cluster record as last seen here. std Mutex: never held across an await.
-    record: Mutex<Option<Record>>,
     ending: AtomicBool,
 }
 
@@ -229,7 +227,6 @@ impl Node {
             admission,
             metrics,
             health: Health::new(),
-            record: Mutex::default(),
             ending: AtomicBool::new(false),
         }
     }
@@ -280,7 +277,8 @@ impl Node {
         };
         let shards: Vec<_> = self.shards.iter().map(Shard::status).collect();
         self.health.note_leaders(&shards);
-        let record = self.record_here();
+        // Also before this node has recovered: waiting for the others, it can still name them to whoever could bring them back.
+        let record = self.shards.record_here();
         let ready = self.ready();
         let mut status = Status {
             revision: String::new(),
@@ -343,9 +341,7 @@ impl Node {
         let revisions = Query::Kv(kv::Query::Revisions);
         let revision = match shard.read(revisions, Consistency::Linearizable, deadline).await?.value {
             Reply::Kv(kv::Reply::Revisions { revision, .. }) => revision,
-            other => {
-                return Err(ShardError::Stopped { reason: format!("a reply of the wrong kind: {other:?}") });
-            }
+            other => return Err(ShardError::wrong_reply(&other)),
         };
         let Status { cluster_id, node_id, name, role, version, record, shards, .. } = self.status().await;
         let (Some(cluster_id), Some(node_id), Some(record)) = (cluster_id, node_id, record) else {
@@ -394,8 +390,7 @@ impl Node {
     /// The client URL of the leader of shard 0, if both are known here.
     pub fn leader_url(&self) -> Option<String> {
         let leader = self.shards.shard(ShardId(0))?.status().leader?;
-        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.as_ref()?.members.get(&leader)?.http_url.clone()
+        self.shards.record_here()?.members.remove(&leader)?.http_url
     }
 
     /// The way into a cluster.
@@ -468,17 +463,6 @@ impl Node {
             .is_removed()
             .then(|| alarm("removed", "this node was removed from its cluster; it may be reset".to_owned()));
         [failed, full, low, unsynced, removed].into_iter().flatten().collect()
-    }
-
-    /// The cluster record as applied here, or as last seen if its shard has ended. Also before the node has recovered: a
-    /// node that waits for the others can still name them to whoever could bring them back.
-    fn record_here(&self) -> Option<Record> {
-        let applied = self.shards.shard(ShardId(0)).and_then(|shard| shard.watch_record().borrow().clone());
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        if applied.is_some() {
-            *record = applied;
-        }
-        record.clone()
     }
 }
 
