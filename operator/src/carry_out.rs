@@ -25,7 +25,7 @@ use std::fmt::Debug;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The API server refused.
-    #[error("{}", crate::controller::words(.0))]
+    #[error("{}", crate::api_error::words(.0))]
     Kubernetes(#[from] kube::Error),
     /// There is nothing to latch to yet.
     #[error("the StatefulSet was only just created")]

@@ -1,5 +1,6 @@
 //! One pass over a cluster, and what wakes it: changes of the resource and of its objects, nodes that push, and time.
 
+use crate::api_error::{watch_words, words};
 use crate::apply::apply;
 use crate::build::build;
 use crate::carry_out::{Failure, Hands};
@@ -110,15 +111,6 @@ pub async fn run(client: Client, namespace: Option<&str>, tools: Tools, mut stop
             }
         })
         .await;
-}
-
-/// A watch that is refused, in the same words as a refused request.
-fn watch_words(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) => words(cause),
-        watcher::Error::WatchError(status) => words(&kube::Error::Api(status.clone())),
-        other => other.to_string(),
-    }
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -333,15 +325,4 @@ fn is_forbidden(error: &kube::Error) -> bool {
 fn refused(error: &kube::Error) -> bool {
     is_forbidden(error)
         || matches!(error, kube::Error::Api(status) if status.code == 422 || status.code == 400)
-}
-
-/// The API server's own words; it names verb, resource and namespace when a permission is missing.
-pub(crate) fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if status.is_forbidden() => {
-            format!("not allowed, add it to the operator's role: {}", status.message)
-        }
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
 }

@@ -19,6 +19,7 @@
 //! * A node is initialized only under an intent that was written to two places before.
 //! * An absent pod proves nothing about membership, and with the majority gone nothing is changed.
 
+mod api_error;
 pub mod apply;
 pub mod build;
 pub mod carry_out;
