@@ -5,7 +5,6 @@
 use super::Table;
 use crate::load::{Answer, Load, Wire};
 use crate::process::{Cluster, applied};
-use crate::wait::eventually;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use std::time::{Duration, Instant};
@@ -105,10 +104,7 @@ async fn memory(cluster: &Cluster) -> String {
     let done = done.count().await;
     cluster.caught_up().await;
     for node in &cluster.nodes {
-        eventually("a checkpoint", PATIENCE, || async {
-            node.client().snapshot().await.map_err(|e| e.to_string())
-        })
-        .await;
+        node.checkpoint().await;
     }
     let mut sizes = Vec::new();
     for node in &cluster.nodes {

@@ -1,6 +1,7 @@
 //! One node: a process, its directory, its addresses.
 
 use super::{SmallDisk, binary};
+use crate::wait::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use schedia_api::{Client, Status};
 use std::fs::File;
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 /// A status is a local read: a node that takes longer is as good as dead for the one who waits.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a hundred mebibytes, with both cores busy.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One node, running or not. Its addresses stay the same over restarts.
 pub struct Node {
@@ -90,6 +93,12 @@ impl Node {
     /// What the node says of itself, or why not.
     pub async fn status(&self) -> Result<Status, String> {
         self.client().status().await.map_err(|e| format!("{}: {e}", self.name))
+    }
+
+    /// Makes a checkpoint. A large one may take the disk longer than a request waits, and asking again is harmless.
+    pub async fn checkpoint(&self) {
+        let made = || async { self.client().snapshot().await.map_err(|e| e.to_string()) };
+        eventually(&format!("a checkpoint of {}", self.name), CHECKPOINT_TIMEOUT, made).await;
     }
 
     /// Its metrics, in the text format of Prometheus.

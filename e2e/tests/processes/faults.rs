@@ -58,11 +58,7 @@ async fn a_hung_follower_holds_nobody_up_and_returns_by_a_snapshot() {
         let put = wire.put(&url, &format!("large/{number}"), vec![number as u8; 1 << 20].into()).await;
         assert!(matches!(put, Answer::Done { .. }), "with two of three nodes: {put:?}");
     }
-    // A hundred mebibytes may take the disk longer than a status does, and asking again is harmless.
-    eventually("a checkpoint of the leader", PATIENCE, || async {
-        cluster.nodes[leader].client().snapshot().await.map_err(|e| e.to_string())
-    })
-    .await;
+    cluster.nodes[leader].checkpoint().await;
     load.progress(300, PATIENCE).await;
     hung.thaw();
     cluster.caught_up().await;
