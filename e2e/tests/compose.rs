@@ -6,14 +6,14 @@
 // Helpers of tests are tests: their panic is the message.
 #![allow(clippy::unwrap_used)]
 
+mod tool;
+
 use schedia_api::{Overview, OverviewMember};
 use schedia_e2e::engine::Engine;
-use schedia_e2e::kube::{Paths, surroundings};
+use schedia_e2e::kube::surroundings;
 use schedia_e2e::load::{History, Load};
 use schedia_e2e::paths;
 use schedia_e2e::wait::eventually;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Many times what anything here takes on two idle cores.
@@ -32,8 +32,7 @@ impl Fixture {
     async fn up() -> Fixture {
         let archive = paths::image_archive();
         assert!(archive.is_file(), "no image: run `cargo cluster image`: {}", archive.display());
-        let paths = Paths::at(NAME, paths::cache(), clusters()).unwrap();
-        let fixture = Fixture { engine: Engine::new(paths, program()) };
+        let fixture = Fixture { engine: Engine::new(tool::paths(NAME), tool::program()) };
         fixture.engine.up().await.unwrap_or_else(|e| panic!("{}", e.chain()));
         fixture.engine.load(&archive).await.unwrap_or_else(|e| panic!("{}", e.chain()));
         fixture
@@ -89,17 +88,8 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let mut down = Command::new(program());
-        let _ = down.env("E2E_STATE", clusters()).args(["--name", NAME, "down"]).status();
+        let _ = tool::command(NAME, &["down"]).status();
     }
-}
-
-fn program() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_cluster"))
-}
-
-fn clusters() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clusters")
 }
 
 /// The leader's name, once some node knows it and all three are voters of its cluster, not behind.

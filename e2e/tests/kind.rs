@@ -6,16 +6,16 @@
 // Helpers of tests are tests: their panic is the message.
 #![allow(clippy::unwrap_used)]
 
+mod tool;
+
 use schedia_crds::RaftCluster;
 use schedia_e2e::kind::Kind;
-use schedia_e2e::kube::{KubeError, Paths, surroundings};
+use schedia_e2e::kube::{KubeError, surroundings};
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::namespace::{Namespace, OPERATOR_NAMESPACE, PATIENCE, install, pod_names};
 use schedia_e2e::paths;
 use schedia_e2e::wait::eventually;
 use serde_json::json;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 const NAME: &str = "schedia-kind";
@@ -27,8 +27,7 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Fixture {
-        let paths = Paths::at(NAME, paths::cache(), clusters()).unwrap();
-        Fixture { kind: Kind::find(paths, program()).await }
+        Fixture { kind: Kind::find(tool::paths(NAME), tool::program()).await }
     }
 
     async fn kubectl(&self, arguments: &[&str]) {
@@ -41,17 +40,8 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         // Of a cluster on an engine of ours, which `down` has removed unless the test failed.
-        let mut down = Command::new(program());
-        let _ = down.env("E2E_STATE", clusters()).args(["--name", NAME, "down"]).status();
+        let _ = tool::command(NAME, &["down"]).status();
     }
-}
-
-fn program() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_cluster"))
-}
-
-fn clusters() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clusters")
 }
 
 fn done<T>(result: Result<T, KubeError>) -> T {

@@ -6,12 +6,13 @@
 // Helpers of tests are tests: their panic is the message.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+mod tool;
+
+use std::process::Stdio;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use schedia_e2e::kube::{Cluster, DaemonFault, Machine, Partition, Paths, Settings, surroundings};
+use schedia_e2e::kube::{Cluster, DaemonFault, Machine, Partition, Settings, surroundings};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// One test at a time: two cores carry one cluster well.
@@ -52,24 +53,8 @@ struct Fixture {
     _alone: Option<MutexGuard<'static, ()>>,
 }
 
-fn program() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_cluster"))
-}
-
-fn clusters() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clusters")
-}
-
 fn cluster(name: &str) -> Cluster {
-    let paths = Paths::at(name, schedia_e2e::paths::cache(), clusters()).unwrap();
-    Cluster::new(paths, program())
-}
-
-/// The command line on the same cluster.
-fn command(name: &str, verb: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.env("E2E_STATE", clusters()).args(["--name", name]).args(verb).stdin(Stdio::null());
-    command
+    Cluster::new(tool::paths(name), tool::program())
 }
 
 impl Fixture {
@@ -131,7 +116,7 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let _ = command(self.cluster.paths().name(), &["down"]).status();
+        let _ = tool::command(self.cluster.paths().name(), &["down"]).status();
     }
 }
 
@@ -238,7 +223,7 @@ async fn a_crashed_cluster_is_mended_or_replaced_by_the_next_up_and_its_neighbou
 async fn an_up_that_was_killed_half_way_leaves_nothing_that_down_does_not_find() {
     let fixture = Fixture::new("half").await;
     fixture.cluster.build().await.unwrap();
-    let mut up = command("half", &["up", "--nodes", "1"]).spawn().unwrap();
+    let mut up = tool::command("half", &["up", "--nodes", "1"]).spawn().unwrap();
     eventually("the node is started", async || fixture.pid(Machine::Node(1))).await;
     up.kill().unwrap();
     up.wait().unwrap();
