@@ -8,17 +8,25 @@
 
 mod tool;
 
-use schedia_crds::RaftCluster;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use schedia_e2e::chart;
 use schedia_e2e::kind::Kind;
 use schedia_e2e::kube::{KubeError, surroundings};
-use schedia_e2e::load::{Answer, Wire};
-use schedia_e2e::namespace::{Namespace, OPERATOR_NAMESPACE, PATIENCE, install, pod_names};
+use schedia_e2e::load::{History, Load};
+use schedia_e2e::namespace::{Forward, Namespace, OPERATOR, OPERATOR_NAMESPACE, PATIENCE, pod_names};
 use schedia_e2e::paths;
 use schedia_e2e::wait::eventually;
 use serde_json::json;
 use std::time::Instant;
 
-const NAME: &str = "schedia-kind";
+/// Not that of `cargo demo --kind`: both may be on the same docker.
+const NAME: &str = "schedia-test";
+/// Few: each connection is forwarded by the API server.
+const WRITERS: usize = 2;
+/// Acknowledged before and after a change of members.
+const WRITES: u64 = 100;
 
 /// A cluster that is deleted even if the test fails.
 struct Fixture {
@@ -30,10 +38,11 @@ impl Fixture {
         Fixture { kind: Kind::find(tool::paths(NAME), tool::program()).await }
     }
 
-    async fn kubectl(&self, arguments: &[&str]) {
+    async fn kubectl(&self, arguments: &[&str]) -> String {
         let output = self.kind.kubectl().args(arguments).output().await.unwrap();
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {arguments:?}: {words}");
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
@@ -49,7 +58,7 @@ fn done<T>(result: Result<T, KubeError>) -> T {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quorum_is_installed_written_to_and_uninstalled_on_a_stock_kind() {
+async fn a_quorum_is_installed_scaled_under_writes_and_uninstalled_on_a_stock_kind() {
     let before = surroundings().unwrap();
     let archive = paths::image_archive();
     assert!(archive.is_file(), "no image: run `cargo cluster image`: {}", archive.display());
@@ -57,49 +66,74 @@ async fn a_quorum_is_installed_written_to_and_uninstalled_on_a_stock_kind() {
     let lap = |what: &str| println!("{:5.1} s  {what}", began.elapsed().as_secs_f32());
     let fixture = Fixture::new().await;
     println!("{}", fixture.kind.provider());
+    done(fixture.kind.build().await);
+    lap("built what is not in the cache");
     done(fixture.kind.up().await);
     lap("cluster up: nodes, DNS and volumes ready");
     done(fixture.kind.load_image(&archive).await);
     lap("image loaded");
 
-    let client = done(fixture.kind.client().await);
-    install(&client, fixture.kind.kubectl()).await.unwrap();
-    lap("operator available");
-    let here = Namespace { name: "default".to_owned(), client };
+    chart::install(fixture.kind.helm(), chart::dir(), &[]).await.unwrap();
+    lap("chart installed, operator available");
+    let here = Namespace { name: "default".to_owned(), client: done(fixture.kind.client().await) };
     here.apply_raft("demo", json!({})).await;
-    here.ready("demo").await;
+    here.ready_with("demo", 3).await;
     lap("three voters, Ready");
-    every_node_has_what_one_was_given(&here, 3).await;
 
-    fixture.kubectl(&["delete", "raft", "demo", "--timeout=120s"]).await;
-    eventually("no pod is left", PATIENCE, || async {
-        let pods = here.api::<k8s_openapi::api::core::v1::Pod>().list(&Default::default()).await;
-        let pods = pods.map_err(|e| e.to_string())?.items;
-        if pods.is_empty() { Ok(()) } else { Err(format!("{} pods", pods.len())) }
-    })
-    .await;
-    let manifests = paths::workspace().join("deploy/manifests");
-    fixture.kubectl(&["delete", "--kustomize", manifests.to_str().unwrap(), "--timeout=120s"]).await;
-    let definition = kube::Api::<RaftCluster>::namespaced(here.client.clone(), OPERATOR_NAMESPACE);
-    assert!(definition.list(&Default::default()).await.is_err(), "the definition is gone with the manifests");
+    let outside = done(fixture.kind.publish("default", "demo", 8080).await);
+    let grown = scaled(&here, &[format!("http://{outside}")], 5).await;
+    let (_forwards, urls) = forwards(&here, 5).await;
+    grown.verify(&urls).await;
+    lap("five voters, every write on each");
+    // Through those that stay: a client of one that leaves is refused in the end.
+    let shrunk = scaled(&here, &urls[..3], 3).await;
+    grown.verify(&urls[..3]).await;
+    shrunk.verify(&urls[..3]).await;
+    lap("three voters, every write on each");
+
+    uninstalled(&fixture, &here).await;
     lap("uninstalled");
-
     done(fixture.kind.down().await);
     assert_eq!(fixture.kind.leftovers().unwrap(), [""; 0]);
     assert_eq!(surroundings().unwrap(), before);
     lap("cluster down");
 }
 
-async fn every_node_has_what_one_was_given(here: &Namespace, replicas: usize) {
-    let wire = Wire::new();
+/// Changes the number of replicas while clients write through these endpoints.
+async fn scaled(here: &Namespace, endpoints: &[String], replicas: i32) -> History {
+    let load = Load::start(endpoints, WRITERS, fastrand::u64(..1 << 32));
+    load.progress(WRITES, PATIENCE).await;
+    here.edit("demo", json!({ "replicas": replicas })).await;
+    here.ready_with("demo", replicas).await;
+    load.progress(WRITES, PATIENCE).await;
+    load.stop().await
+}
+
+async fn forwards(here: &Namespace, replicas: usize) -> (Vec<Forward>, Vec<String>) {
     let mut forwards = Vec::new();
     for pod in pod_names("demo", replicas) {
         forwards.push(here.http(&pod).await);
     }
-    let put = wire.put(&forwards[0].url, "greeting", "hello".into()).await;
-    let Answer::Done { revision, .. } = put else { panic!("no write: {put:?}") };
-    for forward in &forwards {
-        let seen = wire.get(&forward.url, "greeting", false).await;
-        assert_eq!(seen, Answer::Done { revision, value: "hello".into() }, "at {}", forward.url);
-    }
+    let urls = forwards.iter().map(|forward| forward.url.clone()).collect();
+    (forwards, urls)
+}
+
+/// The release goes and the cluster stays; then the cluster goes, for which no operator is needed; then the definition.
+async fn uninstalled(fixture: &Fixture, here: &Namespace) {
+    let pods = || async { here.api::<Pod>().list(&Default::default()).await.map_err(|e| e.to_string()) };
+    chart::uninstall(fixture.kind.helm()).await.unwrap();
+    let operators: Api<Deployment> = Api::namespaced(here.client.clone(), OPERATOR_NAMESPACE);
+    assert!(operators.get_opt(OPERATOR).await.unwrap().is_none(), "the operator is gone");
+    assert!(here.raft("demo").await.is_ok(), "the resource stays");
+    assert_eq!(pods().await.unwrap().items.len(), 3, "and so do the pods");
+
+    fixture.kubectl(&["delete", "raft", "demo", "--timeout=120s"]).await;
+    eventually("no pod is left", PATIENCE, || async {
+        let left = pods().await?.items.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left} pods")) }
+    })
+    .await;
+    fixture.kubectl(&["delete", "crd", "raftclusters.schedia.dev", "--timeout=120s"]).await;
+    let left = fixture.kubectl(&["api-resources", "--api-group=schedia.dev", "--output=name"]).await;
+    assert_eq!(left, "", "the definition is gone");
 }

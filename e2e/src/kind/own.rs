@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_yaml::Value;
+use tokio::process::Command;
 
 use super::{node_image, pods};
 use crate::engine::Engine;
@@ -38,32 +39,56 @@ kubeadmConfigPatches:
   oomScoreAdj: 0
 "#;
 
-/// Starts the engine and the cluster in it, and writes the kubeconfig. The nodes are Ready soon afterwards.
-pub(super) async fn up(engine: &Engine, paths: &Paths, config: &Path) -> Result<(), KubeError> {
+/// Builds what is missing in the cache; returns the node image's archive.
+pub(super) async fn build(engine: &Engine, paths: &Paths) -> Result<PathBuf, KubeError> {
     let say: fn(&str) = |text| eprintln!("{text}");
     let programs = Programs::new(paths.cache());
     programs.build(say).await?;
     programs.build_kind(say).await?;
-    let node = node_image::make(&programs, say).await?;
+    engine.build().await?;
+    node_image::make(&programs, say).await
+}
+
+/// Starts the engine and the cluster in it, and writes the kubeconfig. The nodes are Ready soon afterwards. Of a cluster that
+/// is there only what a restart takes away is made again.
+pub(super) async fn up(engine: &Engine, paths: &Paths, config: &Path) -> Result<(), KubeError> {
+    let node = build(engine, paths).await?;
     engine.up().await?;
-    import(engine, &node).await?;
-
-    let dir = paths.machine(Machine::Engine);
-    let (file, kubeconfig) = (dir.join("kind.yaml"), dir.join("kubeconfig"));
-    let text = fs::read_to_string(config).map_err(KubeError::io("read", config))?;
-    fs::write(&file, with_differences(&text)?).map_err(KubeError::io("write", &file))?;
-    let mut kind = engine.client(&programs.kind())?;
-    kind.args(["create", "cluster", "--name", paths.name(), "--image", node_image::NAME, "--config"])
-        .arg(&file);
-    kind.arg("--kubeconfig").arg(&kubeconfig);
-    run(&mut kind, "kind create cluster").await?;
+    let kubeconfig = paths.machine(Machine::Engine).join("kubeconfig");
+    // Written last of all, and gone with an engine that has died.
+    if !paths.kubeconfig().is_file() {
+        create(engine, paths, config, &node, &kubeconfig).await?;
+    }
     pods::connect(engine, paths.name()).await?;
-
     let address = engine.publish(API_PORT).await?;
     let text = fs::read_to_string(&kubeconfig).map_err(KubeError::io("read", &kubeconfig))?;
     let inside = SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT));
     let text = text.replace(&format!("https://{inside}"), &format!("https://{address}"));
     fs::write(paths.kubeconfig(), text).map_err(KubeError::io("write", paths.kubeconfig()))
+}
+
+async fn create(
+    engine: &Engine,
+    paths: &Paths,
+    config: &Path,
+    node: &Path,
+    kubeconfig: &Path,
+) -> Result<(), KubeError> {
+    let kind = |verb: &str| -> Result<Command, KubeError> {
+        let mut kind = engine.client(&Programs::new(paths.cache()).kind())?;
+        kind.args([verb, "cluster", "--name", paths.name(), "--kubeconfig"]).arg(kubeconfig);
+        Ok(kind)
+    };
+    // Half of one, of an `up` that was stopped.
+    run(&mut kind("delete")?, "kind delete cluster").await?;
+    import(engine, node).await?;
+    let file = paths.machine(Machine::Engine).join("kind.yaml");
+    let text = fs::read_to_string(config).map_err(KubeError::io("read", config))?;
+    fs::write(&file, with_differences(&text)?).map_err(KubeError::io("write", &file))?;
+    let mut kind = kind("create")?;
+    run(kind.args(["--image", node_image::NAME, "--config"]).arg(&file), "kind create cluster")
+        .await
+        .map(drop)
 }
 
 async fn import(engine: &Engine, node: &Path) -> Result<(), KubeError> {
