@@ -95,19 +95,18 @@ impl Namespace {
         staying.map(ResourceExt::name_any).collect()
     }
 
-    /// Makes the node in a pod the leader of its cluster.
-    pub async fn make_leader(&self, name: &str, pod: &str) {
-        let to = self.node_status(pod).await.unwrap_or_else(|e| panic!("{e}")).node_id;
-        let to = to.unwrap_or_else(|| panic!("{pod} has no node id"));
+    /// Makes the node in a pod the leader of its cluster. No operator is needed.
+    pub async fn make_leader(&self, pod: &str) {
         eventually(&format!("{pod} leads"), PATIENCE, || async {
-            let raft = self.raft(name).await?;
-            let leader = raft.status.and_then(|status| status.leader).ok_or("nobody leads")?;
-            if leader == pod {
+            let node = self.node_status(pod).await?;
+            let leader = node.shards.first().and_then(|shard| shard.leader).ok_or("nobody leads")?;
+            let to = node.node_id.ok_or("it has no node id")?;
+            if leader == to {
                 return Ok(());
             }
-            let forward = Forward::new(self.api::<Pod>(), &leader, PORT_ADMIN).await;
-            let client = NodeClient::new(std::slice::from_ref(&forward.url), Duration::from_secs(10));
-            let client = client.map_err(|e| e.to_string())?;
+            let record = node.record.ok_or("it has no cluster record")?;
+            let leader = &record.members.get(&leader).ok_or("a stranger leads")?.name;
+            let (_forward, client) = self.admin(leader).await?;
             let handed = client.transfer_leader(&TransferLeader { to }).await;
             Err(format!("{leader} leads, asked to hand over: {handed:?}"))
         })
@@ -121,10 +120,15 @@ impl Namespace {
 
     /// What the node in a pod says of itself.
     pub async fn node_status(&self, pod: &str) -> Result<Status, String> {
-        let forward = Forward::new(self.api::<Pod>(), pod, PORT_ADMIN).await;
-        let client = NodeClient::new(std::slice::from_ref(&forward.url), Duration::from_secs(5))
-            .map_err(|e| e.to_string())?;
+        let (_forward, client) = self.admin(pod).await?;
         client.status().await.map_err(|e| format!("{pod}: {e}"))
+    }
+
+    /// The admin API of the node in a pod, as long as the port leads to it.
+    pub async fn admin(&self, pod: &str) -> Result<(Forward, NodeClient), String> {
+        let forward = Forward::new(self.api::<Pod>(), pod, PORT_ADMIN).await;
+        let client = NodeClient::new(std::slice::from_ref(&forward.url), Duration::from_secs(5));
+        Ok((forward, client.map_err(|e| e.to_string())?))
     }
 }
 

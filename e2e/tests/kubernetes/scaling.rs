@@ -1,25 +1,17 @@
 //! Clusters grow and shrink: nothing acknowledged is lost, the voters are only ever those asked for, and nobody's disk goes too early.
 
+use crate::demo::{WRITERS, Witness, claims_of, forwards, has, ids, put};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use schedia_crds::RaftCluster;
-use schedia_e2e::load::{Answer, Load, Wire};
-use schedia_e2e::namespace::{
-    Forward, Namespace, PATIENCE, condition, is_ready, pod_names, with_temp_namespace,
-};
+use schedia_e2e::load::Load;
+use schedia_e2e::namespace::{Namespace, PATIENCE, condition, is_ready, with_temp_namespace};
 use schedia_e2e::wait::eventually;
 use serde_json::json;
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::task::JoinHandle;
 
-/// Few: each connection is forwarded by the API server, on two cores.
-const WRITERS: usize = 4;
-
-/// [4, 5] Under writes, with a leader killed between, and with the leader among those who leave.
+/// [4, 5] Under writes, with a leader killed while it grows and while it shrinks, and with the leader among those who leave.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_them() {
     with_temp_namespace("scaling", |here| async move {
@@ -31,17 +23,27 @@ async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_th
         let load = Load::start(&urls, WRITERS, fastrand::u64(..1 << 32));
         load.progress(200, PATIENCE).await;
         here.edit("demo", json!({ "replicas": 5 })).await;
+        here.await_raft("demo", "a learner", PATIENCE, |raft| {
+            raft.status.as_ref().is_some_and(|status| status.learners > 0)
+        })
+        .await;
+        kill_leader(&here).await;
         here.ready_with("demo", 5).await;
         let grown = ids(&here, 5).await;
         load.progress(200, PATIENCE).await;
-        let leader = here.ready("demo").await.status.unwrap().leader.unwrap();
-        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        here.api::<Pod>().delete(&leader, &at_once).await.unwrap();
-        load.progress(200, PATIENCE).await;
-        here.ready_with("demo", 5).await;
 
-        here.make_leader("demo", "demo-4").await;
+        here.make_leader("demo-4").await;
+        here.await_raft("demo", "said to be led by demo-4", PATIENCE, |raft| {
+            raft.status.as_ref().and_then(|status| status.leader.as_deref()) == Some("demo-4")
+        })
+        .await;
         here.edit("demo", json!({ "replicas": 3 })).await;
+        here.await_raft("demo", "a leader that stays", PATIENCE, |raft| {
+            let leader = raft.status.as_ref().and_then(|status| status.leader.as_deref());
+            leader.is_some_and(|leader| leader != "demo-4")
+        })
+        .await;
+        kill_leader(&here).await;
         here.ready_with("demo", 3).await;
         load.progress(200, PATIENCE).await;
         let history = load.stop().await;
@@ -49,10 +51,20 @@ async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_th
         let kept = ids(&here, 3).await;
         assert!(kept.is_subset(&grown) && grown.len() == 5, "ids stay who they are: {grown:?} {kept:?}");
         assert_eq!(here.claims().await, claims_of(3), "the volumes of removed members are gone");
-        let seen = witness.end().await;
-        assert_eq!(seen, BTreeSet::from([3, 5]), "voters, as they were seen");
+        assert_eq!(witness.end(), [3, 5, 3], "how many voters there were");
     })
     .await;
+}
+
+/// Whoever leads by the status, if anybody does.
+async fn kill_leader(here: &Namespace) {
+    let leader = here.await_raft("demo", "a leader", PATIENCE, |raft| {
+        raft.status.as_ref().is_some_and(|status| status.leader.is_some())
+    });
+    let leader = leader.await.status.and_then(|status| status.leader).expect("just seen");
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    here.api::<Pod>().delete(&leader, &at_once).await.unwrap();
+    println!("{leader}, which led, was killed");
 }
 
 /// A disk that was kept comes back, and never under its old id.
@@ -63,9 +75,12 @@ async fn kept_volumes_of_removed_members_come_back_with_fresh_ids() {
         here.apply_raft("demo", json!({ "storage": storage })).await;
         here.ready_with("demo", 3).await;
         let before = ids(&here, 3).await;
-        put(&here, "demo-0", "kept").await;
+        // Through the one that stays.
+        let (_forward, url) = forwards(&here, 1).await;
+        let load = Load::start(&url, 1, fastrand::u64(..1 << 32));
+        load.progress(50, PATIENCE).await;
 
-        here.make_leader("demo", "demo-2").await;
+        here.make_leader("demo-2").await;
         here.edit("demo", json!({ "replicas": 1 })).await;
         here.ready_with("demo", 1).await;
         assert_eq!(here.claims().await, claims_of(3), "the volumes are kept");
@@ -76,21 +91,23 @@ async fn kept_volumes_of_removed_members_come_back_with_fresh_ids() {
         here.ready_with("demo", 3).await;
         let after = ids(&here, 3).await;
         assert_eq!(before.intersection(&after).count(), 1, "{before:?} {after:?}");
-        for pod in pod_names("demo", 3) {
-            assert!(has(&here, &pod, "kept").await, "{pod}");
-        }
+        load.progress(50, PATIENCE).await;
+        let (_forwards, urls) = forwards(&here, 3).await;
+        load.stop().await.verify(&urls).await;
     })
     .await;
 }
 
-/// 3 -> 5 -> 3 -> 5, each before the one before is done.
+/// 3 -> 5 -> 3 -> 5, each before the one before is done; then 5 -> 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_in_mid_flight_end_in_what_was_asked_for_last() {
     with_temp_namespace("edits", |here| async move {
         here.apply_raft("demo", json!({})).await;
         here.ready_with("demo", 3).await;
-        put(&here, "demo-0", "before").await;
         let witness = Witness::of(&here);
+        let (_forward, url) = forwards(&here, 1).await;
+        let load = Load::start(&url, 1, fastrand::u64(..1 << 32));
+        load.progress(50, PATIENCE).await;
         here.edit("demo", json!({ "replicas": 5 })).await;
         here.await_raft("demo", "a learner", PATIENCE, |raft| {
             raft.status.as_ref().is_some_and(|status| status.learners > 0 || status.voters == 5)
@@ -108,9 +125,23 @@ async fn edits_in_mid_flight_end_in_what_was_asked_for_last() {
         here.edit("demo", json!({ "replicas": 5 })).await;
         here.ready_with("demo", 5).await;
         assert_eq!(ids(&here, 5).await.len(), 5);
-        assert!(has(&here, "demo-4", "before").await);
-        let seen = witness.end().await;
-        assert!(seen.is_subset(&BTreeSet::from([3, 5])), "voters, as they were seen: {seen:?}");
+        load.progress(50, PATIENCE).await;
+        let (forwards, urls) = forwards(&here, 5).await;
+        load.stop().await.verify(&urls).await;
+        drop(forwards);
+
+        let load = Load::start(&url, 1, fastrand::u64(..1 << 32));
+        load.progress(50, PATIENCE).await;
+        here.edit("demo", json!({ "replicas": 1 })).await;
+        here.ready_with("demo", 1).await;
+        load.progress(50, PATIENCE).await;
+        load.stop().await.verify(&url).await;
+        assert_eq!(here.claims().await, claims_of(1));
+        let seen = witness.end();
+        assert!(
+            seen.ends_with(&[5, 1]) && seen[..seen.len() - 1].iter().all(|voters| [3, 5].contains(voters)),
+            "{seen:?}"
+        );
     })
     .await;
 }
@@ -178,73 +209,4 @@ async fn a_stray_scale_heals_and_a_recreation_with_fewer_replicas_heals_and_then
         assert_eq!(here.claims().await, claims_of(1));
     })
     .await;
-}
-
-/// Clients' way to the lowest ordinals.
-async fn forwards(here: &Namespace, replicas: usize) -> (Vec<Forward>, Vec<String>) {
-    let mut forwards = Vec::new();
-    for pod in pod_names("demo", replicas) {
-        forwards.push(here.http(&pod).await);
-    }
-    let urls = forwards.iter().map(|forward| forward.url.clone()).collect();
-    (forwards, urls)
-}
-
-async fn put(here: &Namespace, pod: &str, key: &str) {
-    let forward = here.http(pod).await;
-    let answer = Wire::new().put(&forward.url, key, key.to_owned().into()).await;
-    assert!(matches!(answer, Answer::Done { .. }), "{key} at {pod}: {answer:?}");
-}
-
-async fn has(here: &Namespace, pod: &str, key: &str) -> bool {
-    let forward = here.http(pod).await;
-    let answer = Wire::new().get(&forward.url, key, false).await;
-    matches!(answer, Answer::Done { value, .. } if value == key)
-}
-
-fn claims_of(replicas: usize) -> BTreeSet<String> {
-    pod_names("demo", replicas).into_iter().map(|pod| format!("data-{pod}")).collect()
-}
-
-/// The node ids of the lowest ordinals, each by its own word; of one cluster.
-async fn ids(here: &Namespace, replicas: usize) -> BTreeSet<u64> {
-    let (mut ids, mut clusters) = (BTreeSet::new(), BTreeSet::new());
-    for pod in pod_names("demo", replicas) {
-        let node = eventually(&format!("{pod} answers"), PATIENCE, || here.node_status(&pod)).await;
-        ids.insert(node.node_id.expect("a member has an id").0);
-        clusters.insert(node.cluster_id.map(String::from));
-    }
-    assert_eq!((ids.len(), clusters.len()), (replicas, 1), "{ids:?} {clusters:?}");
-    ids
-}
-
-/// Looks at the status all the time and remembers how many voters it told of outside of joint configurations.
-struct Witness {
-    seen: Arc<Mutex<BTreeSet<i32>>>,
-    looking: JoinHandle<()>,
-}
-
-impl Witness {
-    fn of(here: &Namespace) -> Witness {
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let (here, notes) = (here.clone(), seen.clone());
-        let looking = tokio::spawn(async move {
-            loop {
-                if let Ok(raft) = here.raft("demo").await
-                    && let Some(status) = raft.status.filter(|status| status.joint.is_none())
-                {
-                    notes.lock().unwrap().insert(status.voters);
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        });
-        Witness { seen, looking }
-    }
-
-    async fn end(self) -> BTreeSet<i32> {
-        self.looking.abort();
-        let seen = self.seen.lock().unwrap();
-        // No node answering tells of no voters.
-        seen.iter().copied().filter(|voters| *voters > 0).collect()
-    }
 }
