@@ -10,6 +10,8 @@
 mod api;
 #[path = "kubernetes/chart.rs"]
 mod chart;
+#[path = "kubernetes/crashes.rs"]
+mod crashes;
 #[path = "kubernetes/demo.rs"]
 mod demo;
 #[path = "kubernetes/faults.rs"]

@@ -1,6 +1,6 @@
 //! The product itself on the cluster under test: CRD, operator, RBAC from `deploy/manifests`, once for all tests.
 
-use crate::wait::until;
+use crate::wait::{eventually, until};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -52,6 +52,17 @@ pub async fn scale_operator(client: &Client, replicas: u32) {
     let patch = Patch::Merge(serde_json::json!({ "spec": { "replicas": replicas } }));
     let scaled = deployments.patch_scale(OPERATOR, &PatchParams::default(), &patch).await;
     scaled.unwrap_or_else(|e| panic!("{OPERATOR} cannot be scaled: {e}"));
+}
+
+/// Sets their number to none, and waits until they are gone: each has finished its passes and given the Lease back.
+pub async fn stop_operator(client: &Client) {
+    scale_operator(client, 0).await;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    eventually("no operator", PATIENCE, || async {
+        let left = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
+        if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
+    })
+    .await;
 }
 
 /// Resident memory of the operator's pods in bytes, the largest of them, as their kubelet counts it.

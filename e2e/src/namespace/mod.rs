@@ -8,14 +8,16 @@
 mod forward;
 mod install;
 mod kubectl;
+mod operator;
 mod raft;
 mod report;
 
 pub use forward::Forward;
 pub use install::{
-    IMAGE, NAMESPACE as OPERATOR_NAMESPACE, OPERATOR, install, operator_memory, scale_operator,
+    IMAGE, NAMESPACE as OPERATOR_NAMESPACE, OPERATOR, install, operator_memory, scale_operator, stop_operator,
 };
 pub use kubectl::kubectl;
+pub use operator::{Operator, Operators};
 pub use raft::{condition, image, is_ready, pod_names};
 
 use futures::FutureExt;
