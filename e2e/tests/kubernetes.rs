@@ -20,3 +20,5 @@ mod faults;
 mod life;
 #[path = "kubernetes/scaling.rs"]
 mod scaling;
+#[path = "kubernetes/turns.rs"]
+mod turns;
