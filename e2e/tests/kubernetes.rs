@@ -12,6 +12,8 @@ mod api;
 mod chart;
 #[path = "kubernetes/crashes.rs"]
 mod crashes;
+#[path = "kubernetes/deletion.rs"]
+mod deletion;
 #[path = "kubernetes/demo.rs"]
 mod demo;
 #[path = "kubernetes/faults.rs"]
