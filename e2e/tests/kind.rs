@@ -19,6 +19,7 @@ use schedia_e2e::namespace::{Forward, Namespace, OPERATOR, OPERATOR_NAMESPACE, P
 use schedia_e2e::paths;
 use schedia_e2e::wait::eventually;
 use serde_json::json;
+use std::process::Command;
 use std::time::Instant;
 
 /// Not that of `cargo demo --kind`: both may be on the same docker.
@@ -48,8 +49,12 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        // Of a cluster on an engine of ours, which `down` has removed unless the test failed.
-        let _ = tool::command(NAME, &["down"]).status();
+        // `down` has removed it unless the test failed.
+        let _ = if self.kind.is_installed() {
+            Command::new("kind").args(["delete", "cluster", "--name", NAME]).status()
+        } else {
+            tool::command(NAME, &["down"]).status()
+        };
     }
 }
 
