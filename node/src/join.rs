@@ -269,9 +269,12 @@ impl Admission {
 
     /// Makes the cluster record the first thing that is agreed on. Repeatable: a record like this one stays as it is.
     async fn begin(&self, verb: &Initialize, deadline: Instant) -> Result<(), JoinError> {
-        self.shards.start(&verb.cluster_id, SEED, verb.shards).await?;
         if self.storage.identity().assigned.is_some_and(|assigned| assigned.seed.is_some()) {
+            self.shards.start(&verb.cluster_id, SEED, verb.shards).await?;
             self.shards.initialize(&verb.address).await?;
+        } else {
+            // It has begun. Whether as these words say is for its record to tell: no other shard is started for them.
+            self.shards.start(&verb.cluster_id, SEED, SHARD_0).await?;
         }
         let shard = self.shards.shard(ShardId(0)).ok_or(JoinError::Unassigned)?;
         let command = Command::Cluster(cluster::Command::Initialize(self.first_record(verb)));

@@ -41,12 +41,19 @@ async fn initializing_a_blank_node_makes_a_cluster_of_one() {
     let joined = node.admin().initialize(&verb).await.unwrap();
     assert_eq!((joined.cluster_id.as_str(), joined.node_id), ("c-1", NodeId(1)));
     assert_eq!(node.admin().initialize(&verb).await.unwrap(), joined, "the same again is fine");
+    let larger = Initialize { shards: 16, ..verb.clone() };
+    let refused = node.admin().initialize(&larger).await.unwrap_err();
+    assert_eq!(refused.code(), Some("already_initialized"), "{refused}");
     let other = Initialize { cluster_id: "c-2".parse().unwrap(), ..verb };
     let refused = node.admin().initialize(&other).await.unwrap_err();
     assert_eq!(refused.code(), Some("already_assigned"), "{refused}");
 
     let status = node.until("it is ready", |status| status.ready).await;
-    assert_eq!(status.role, Role::Voter);
+    assert_eq!(
+        (status.role, status.shards.len()),
+        (Role::Voter, 1),
+        "what was refused has left nothing behind"
+    );
     assert_eq!(admin(&node, "GET", "/readyz", "").await.body, b"ok\n");
     let record = node.admin().record().await.unwrap();
     assert_eq!((record.settled, record.managed_by.as_deref()), (true, Some("operator")));
