@@ -25,6 +25,9 @@ const KEEP_BYTES: usize = 64 << 20;
 /// A checkpoint takes longer only on a disk in trouble; the next round tries again.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A hung member holds a purge back for one maximal election timeout.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
+
 pub(super) async fn run(raft: Raft, machine: Machine, log: ShardLog, stop: CancellationToken) {
     let purging = async {
         loop {
@@ -41,7 +44,7 @@ pub(super) async fn run(raft: Raft, machine: Machine, log: ShardLog, stop: Cance
     }
 }
 
-/// Makes a checkpoint, then purges up to `wanted` as far as may be.
+/// Makes a checkpoint, then purges up to `wanted` as far as may be, and waits until that is gone.
 pub(super) async fn purge(raft: &Raft, machine: &Machine, log: &ShardLog, wanted: u64) -> io::Result<()> {
     let purged = log.ends().purged.map_or(0, |mark| mark.index);
     let wanted = wanted.min(applied(machine));
@@ -53,7 +56,16 @@ pub(super) async fn purge(raft: &Raft, machine: &Machine, log: &ShardLog, wanted
     if upto <= purged {
         return Ok(());
     }
-    raft.trigger().purge_log(upto).await.map_err(io::Error::other)
+    raft.trigger().purge_log(upto).await.map_err(io::Error::other)?;
+    // Replication that still reads there is waited for: openraft ends it first.
+    let mut metrics = raft.metrics();
+    let gone = timeout(PURGE_TIMEOUT, async {
+        while metrics.borrow_watched().purged.index() < Some(upto) {
+            metrics.changed().await.map_err(|_| io::Error::other("raft stopped"))?;
+        }
+        Ok(())
+    });
+    gone.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Makes a checkpoint that covers `index`, which is applied, unless openraft knows of one. Returns what it covers.
