@@ -8,7 +8,7 @@
 //! * The newest [`KEEP_BYTES`] or [`KEEP_ENTRIES`] stay, whichever is less: a member that was away for a moment catches
 //!   up from the log.
 
-use super::group::Raft;
+use super::group::{Metrics, Raft};
 use super::machine::Machine;
 use crate::storage::ShardLog;
 use openraft::LogIdOptionExt;
@@ -24,7 +24,6 @@ const KEEP_ENTRIES: u64 = 100_000;
 const KEEP_BYTES: usize = 64 << 20;
 /// A checkpoint takes longer only on a disk in trouble; the next round tries again.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// A hung member holds a purge back for one maximal election timeout.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,14 +57,7 @@ pub(super) async fn purge(raft: &Raft, machine: &Machine, log: &ShardLog, wanted
     }
     raft.trigger().purge_log(upto).await.map_err(io::Error::other)?;
     // Replication that still reads there is waited for: openraft ends it first.
-    let mut metrics = raft.metrics();
-    let gone = timeout(PURGE_TIMEOUT, async {
-        while metrics.borrow_watched().purged.index() < Some(upto) {
-            metrics.changed().await.map_err(|_| io::Error::other("raft stopped"))?;
-        }
-        Ok(())
-    });
-    gone.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    wait_for(raft, PURGE_TIMEOUT, |metrics| metrics.purged.index() >= Some(upto)).await
 }
 
 /// Makes a checkpoint that covers `index`, which is applied, unless openraft knows of one. Returns what it covers.
@@ -75,14 +67,19 @@ pub(super) async fn checkpoint(raft: &Raft, machine: &Machine, index: u64) -> io
         return Ok(covered());
     }
     raft.trigger().snapshot().await.map_err(io::Error::other)?;
+    wait_for(raft, CHECKPOINT_TIMEOUT, |metrics| metrics.snapshot.index() >= Some(index)).await?;
+    Ok(covered())
+}
+
+async fn wait_for(raft: &Raft, within: Duration, holds: impl Fn(&Metrics) -> bool) -> io::Result<()> {
     let mut metrics = raft.metrics();
-    let made = timeout(CHECKPOINT_TIMEOUT, async {
-        while covered() < index {
+    let waiting = async {
+        while !holds(&metrics.borrow_watched()) {
             metrics.changed().await.map_err(|_| io::Error::other("raft stopped"))?;
         }
         Ok(())
-    });
-    made.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(|()| covered())
+    };
+    timeout(within, waiting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 pub(super) fn applied(machine: &Machine) -> u64 {
