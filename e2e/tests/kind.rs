@@ -15,9 +15,8 @@ use schedia_e2e::chart;
 use schedia_e2e::kind::Kind;
 use schedia_e2e::kube::{KubeError, surroundings};
 use schedia_e2e::load::{History, Load};
-use schedia_e2e::namespace::{Forward, Namespace, OPERATOR, OPERATOR_NAMESPACE, PATIENCE, pod_names};
+use schedia_e2e::namespace::{Namespace, OPERATOR, OPERATOR_NAMESPACE, PATIENCE, no_pods};
 use schedia_e2e::paths;
-use schedia_e2e::wait::eventually;
 use serde_json::json;
 use std::process::Command;
 use std::time::Instant;
@@ -87,7 +86,7 @@ async fn a_quorum_is_installed_scaled_under_writes_and_uninstalled_on_a_stock_ki
 
     let outside = done(fixture.kind.publish("default", "demo", 8080).await);
     let grown = scaled(&here, &[format!("http://{outside}")], 5).await;
-    let (_forwards, urls) = forwards(&here, 5).await;
+    let (_forwards, urls) = here.forwards("demo", 5).await;
     grown.verify(&urls).await;
     lap("five voters, every write on each");
     // Through those that stay: a client of one that leaves is refused in the end.
@@ -114,30 +113,17 @@ async fn scaled(here: &Namespace, endpoints: &[String], replicas: i32) -> Histor
     load.stop().await
 }
 
-async fn forwards(here: &Namespace, replicas: usize) -> (Vec<Forward>, Vec<String>) {
-    let mut forwards = Vec::new();
-    for pod in pod_names("demo", replicas) {
-        forwards.push(here.http(&pod).await);
-    }
-    let urls = forwards.iter().map(|forward| forward.url.clone()).collect();
-    (forwards, urls)
-}
-
 /// The release goes and the cluster stays; then the cluster goes, for which no operator is needed; then the definition.
 async fn uninstalled(fixture: &Fixture, here: &Namespace) {
-    let pods = || async { here.api::<Pod>().list(&Default::default()).await.map_err(|e| e.to_string()) };
+    let pods = here.api::<Pod>();
     chart::uninstall(fixture.kind.helm()).await.unwrap();
     let operators: Api<Deployment> = Api::namespaced(here.client.clone(), OPERATOR_NAMESPACE);
     assert!(operators.get_opt(OPERATOR).await.unwrap().is_none(), "the operator is gone");
     assert!(here.raft("demo").await.is_ok(), "the resource stays");
-    assert_eq!(pods().await.unwrap().items.len(), 3, "and so do the pods");
+    assert_eq!(pods.list(&Default::default()).await.unwrap().items.len(), 3, "and so do the pods");
 
     fixture.kubectl(&["delete", "raft", "demo", "--timeout=120s"]).await;
-    eventually("no pod is left", PATIENCE, || async {
-        let left = pods().await?.items.len();
-        if left == 0 { Ok(()) } else { Err(format!("{left} pods")) }
-    })
-    .await;
+    no_pods(&pods).await;
     fixture.kubectl(&["delete", "crd", "raftclusters.schedia.dev", "--timeout=120s"]).await;
     let left = fixture.kubectl(&["api-resources", "--api-group=schedia.dev", "--output=name"]).await;
     assert_eq!(left, "", "the definition is gone");

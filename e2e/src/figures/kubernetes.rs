@@ -5,12 +5,11 @@ use crate::chart;
 use crate::image::Archive;
 use crate::kube::{Cluster, Settings};
 use crate::load::{Answer, Load, Wire};
-use crate::namespace::{Namespace, OPERATOR, OPERATOR_NAMESPACE, operator_memory};
+use crate::namespace::{Namespace, OPERATOR, OPERATOR_NAMESPACE, Requests, operator_memory};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
-use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::Client;
+use kube::api::{Patch, PatchParams};
 use schedia_crds::RaftCluster;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -44,7 +43,7 @@ async fn measure(cluster: &Cluster, table: &mut Table, archive: &Archive) -> Res
     table.row("local Kubernetes of three nodes, up", &seconds(begun));
     cluster.load_image(archive).await.map_err(|e| e.chain())?;
     let client = cluster.client().await.map_err(|e| e.chain())?;
-    count_operator(&client).await?;
+    let requests = count_operator(&client).await?;
 
     let begun = Instant::now();
     chart::install(cluster.helm(), chart::dir(), &[]).await?;
@@ -55,7 +54,7 @@ async fn measure(cluster: &Cluster, table: &mut Table, archive: &Archive) -> Res
     here.ready(NAME).await;
     table.row("apply to Ready, three replicas", &seconds(begun));
 
-    table.row("operator's requests to the API server, per minute at rest", &at_rest(&client).await?);
+    table.row("operator's requests to the API server, per minute at rest", &at_rest(&requests).await?);
     let bytes = operator_memory(&client).await?;
     table.row("memory of the idle operator", &format!("{} MB", bytes / 1_000_000));
 
@@ -72,56 +71,29 @@ fn seconds(begun: Instant) -> String {
     format!("{:.1} s", begun.elapsed().as_secs_f64())
 }
 
-/// Has the API server count the operator's requests under a name of their own: its own queues do that without an audit log.
-async fn count_operator(client: &Client) -> Result<(), String> {
-    let schema = json!({
-        "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": { "name": OPERATOR },
-        "spec": {
-            // Where service accounts are by default, but counted apart.
-            "priorityLevelConfiguration": { "name": "workload-low" }, "matchingPrecedence": 8000,
-            "distinguisherMethod": { "type": "ByUser" },
-            "rules": [{
-                "subjects": [{
-                    "kind": "ServiceAccount", "serviceAccount": { "name": OPERATOR, "namespace": OPERATOR_NAMESPACE },
-                }],
-                "resourceRules": [{
-                    "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true,
-                }],
-                "nonResourceRules": [{ "verbs": ["*"], "nonResourceURLs": ["*"] }],
-            }],
-        },
+/// Has the API server count the operator's requests.
+async fn count_operator(client: &Client) -> Result<Requests, String> {
+    let rule = json!({
+        "resourceRules": [{
+            "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true,
+        }],
+        "nonResourceRules": [{ "verbs": ["*"], "nonResourceURLs": ["*"] }],
     });
-    let schema: FlowSchema = serde_json::from_value(schema).map_err(|e| e.to_string())?;
-    let made = Api::all(client.clone()).create(&PostParams::default(), &schema).await;
-    made.map(drop).map_err(|e| e.to_string())
-}
-
-/// Requests of the operator that the API server has let through so far, by its own metrics.
-async fn requests(client: &Client) -> Result<u64, String> {
-    let request = http::Request::get("/metrics").body(Vec::new()).map_err(|e| e.to_string())?;
-    let text = client.request_text(request).await.map_err(|e| e.to_string())?;
-    let ours = format!("flow_schema=\"{OPERATOR}\"");
-    let lines =
-        text.lines().filter(|line| line.starts_with("apiserver_flowcontrol_dispatched_requests_total{"));
-    let counts: Vec<u64> = lines
-        .filter(|line| line.contains(&ours))
-        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-        .collect();
-    if counts.is_empty() {
-        Err("the API server does not count the operator's requests".to_owned())
-    } else {
-        Ok(counts.iter().sum())
-    }
+    Requests::count(client, json!({ "name": OPERATOR }), (OPERATOR_NAMESPACE, OPERATOR), rule).await
 }
 
 /// Two minutes without a change. Time passing is the subject: there is no condition to wait for.
-async fn at_rest(client: &Client) -> Result<String, String> {
+async fn at_rest(requests: &Requests) -> Result<String, String> {
     const MINUTE: Duration = Duration::from_secs(60);
     // What became Ready just now may be looked at once more.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let before = requests(client).await?;
+    let counted = || async {
+        let so_far = requests.so_far().await?;
+        so_far.ok_or_else(|| "the API server does not count the operator's requests".to_owned())
+    };
+    let before = counted().await?;
     tokio::time::sleep(2 * MINUTE).await;
-    let after = requests(client).await?;
+    let after = counted().await?;
     Ok(format!("{:.1} with one cluster of three", (after - before) as f64 / 2.0))
 }
 

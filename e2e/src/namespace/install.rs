@@ -1,6 +1,7 @@
 //! The product itself on the cluster under test: CRD, operator, RBAC from `deploy/manifests`, once for all tests.
 
-use crate::wait::{eventually, until};
+use super::no_pods;
+use crate::wait::until;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -57,17 +58,16 @@ pub async fn scale_operator(client: &Client, replicas: u32) {
 /// Sets their number to none, and waits until they are gone: each has finished its passes and given the Lease back.
 pub async fn stop_operator(client: &Client) {
     scale_operator(client, 0).await;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    eventually("no operator", PATIENCE, || async {
-        let left = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
-        if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
-    })
-    .await;
+    no_pods(&operators(client)).await;
+}
+
+fn operators(client: &Client) -> Api<Pod> {
+    Api::namespaced(client.clone(), NAMESPACE)
 }
 
 /// Resident memory of the operator's pods in bytes, the largest of them, as their kubelet counts it.
 pub async fn operator_memory(client: &Client) -> Result<u64, String> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let pods = operators(client);
     let pods = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
     let mut largest = None;
     for pod in pods {

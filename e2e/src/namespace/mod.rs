@@ -11,6 +11,7 @@ mod kubectl;
 mod operator;
 mod raft;
 mod report;
+mod requests;
 
 pub use forward::Forward;
 pub use install::{
@@ -18,7 +19,8 @@ pub use install::{
 };
 pub use kubectl::kubectl;
 pub use operator::{Operator, Operators};
-pub use raft::{condition, image, is_ready, pod_names};
+pub use raft::{condition, image, is_ready, no_pods, pod_names};
+pub use requests::Requests;
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace as CoreNamespace;

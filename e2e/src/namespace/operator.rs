@@ -72,6 +72,9 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// The exit status of one that ended where `--end-after` asks.
+    pub const ENDED: i32 = 86;
+
     /// Its exit status, if it has ended.
     pub async fn exit(&self) -> Result<Option<i32>, String> {
         let pod = self.here.api::<Pod>().get(&self.name).await.map_err(|e| e.to_string())?;
@@ -85,7 +88,7 @@ impl Operator {
         let log = self.here.api::<Pod>().logs(&self.name, &LogParams::default()).await;
         let log = log.unwrap_or_else(|e| panic!("log of {}: {e}", self.name));
         let fields = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?["fields"].take());
-        let said = log.lines().filter_map(fields).find(|fields| fields["status"] == 86)?;
+        let said = log.lines().filter_map(fields).find(|fields| fields["status"] == Operator::ENDED)?;
         said["effect"].as_str().map(str::to_owned)
     }
 
@@ -99,8 +102,7 @@ impl Operator {
     /// Ends it without a chance to say goodbye, unless it has ended already. Its log is gone, too.
     pub async fn kill(self) {
         let pods = self.here.api::<Pod>();
-        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        let _ = pods.delete(&self.name, &at_once).await;
+        let _ = pods.delete(&self.name, &DeleteParams::default().grace_period(0)).await;
         eventually(&format!("{} is gone", self.name), PATIENCE, || async {
             match pods.get_opt(&self.name).await {
                 Ok(None) => Ok(()),

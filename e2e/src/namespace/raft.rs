@@ -118,6 +118,23 @@ impl Namespace {
         Forward::new(self.api::<Pod>(), pod, PORT_HTTP).await
     }
 
+    /// The same for each pod of a cluster of this size: what must be kept for them, and where they are.
+    pub async fn forwards(&self, name: &str, replicas: usize) -> (Vec<Forward>, Vec<String>) {
+        let mut forwards = Vec::new();
+        for pod in pod_names(name, replicas) {
+            forwards.push(self.http(&pod).await);
+        }
+        let urls = forwards.iter().map(|forward| forward.url.clone()).collect();
+        (forwards, urls)
+    }
+
+    /// Waits until somebody leads by the status; that pod.
+    pub async fn leader(&self, name: &str) -> String {
+        let leader = |raft: &RaftCluster| raft.status.as_ref().and_then(|status| status.leader.clone());
+        let raft = self.await_raft(name, "a leader", PATIENCE, |raft| leader(raft).is_some()).await;
+        leader(&raft).expect("just seen")
+    }
+
     /// What the node in a pod says of itself.
     pub async fn node_status(&self, pod: &str) -> Result<Status, String> {
         let (_forward, client) = self.admin(pod).await?;
@@ -130,6 +147,15 @@ impl Namespace {
         let client = NodeClient::new(std::slice::from_ref(&forward.url), Duration::from_secs(5));
         Ok((forward, client.map_err(|e| e.to_string())?))
     }
+}
+
+/// Waits until all these pods are gone.
+pub async fn no_pods(pods: &Api<Pod>) {
+    eventually("no pod is left", PATIENCE, || async {
+        let left = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
+        if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
+    })
+    .await;
 }
 
 /// The image under test: [`IMAGE`], or what `E2E_IMAGE` names.

@@ -12,7 +12,7 @@ use schedia_e2e::chart::{self, RELEASE, helm, output};
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::namespace::{
     Namespace, OPERATOR, OPERATOR_NAMESPACE, PATIENCE, alone_with_temp_namespace, condition, image, kubectl,
-    pod_names, scale_operator, with_temp_namespace,
+    pod_names, scale_operator, stop_operator, with_temp_namespace,
 };
 use schedia_e2e::wait::eventually;
 use serde_json::json;
@@ -294,13 +294,7 @@ async fn restore_role() {
 
 /// One that has no watches open from before.
 async fn restart_operator(client: &Client) {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
-    scale_operator(client, 0).await;
-    eventually("no operator", PATIENCE, || async {
-        let left = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
-        if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
-    })
-    .await;
+    stop_operator(client).await;
     scale_operator(client, 1).await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The operators are the test's own, in its namespace; the one that all tests share is away meanwhile.
 
-use crate::demo::{Witness, claims_of, forwards, ids};
+use crate::demo::{Witness, claims_of, ids};
 use schedia_e2e::load::Load;
 use schedia_e2e::namespace::{
     Namespace, Operator, Operators, PATIENCE, alone_with_temp_namespace, is_ready, stop_operator,
@@ -12,8 +12,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// The status of an operator that ended where it was to end.
-const ENDED: i32 = 86;
 /// Effects of a bootstrap, and of 3 -> 5 -> 3 with the leader among those who leave.
 const EFFECTS: [&str; 13] = [
     "AddLearner",
@@ -80,7 +78,7 @@ async fn grow_and_shrink(here: &Namespace, lives: &mut Lives<'_>) {
     let before = ids(here, 3).await;
     let cluster = here.raft("demo").await.unwrap().status.unwrap().cluster_id;
     let witness = Witness::of(here);
-    let (_forwards, urls) = forwards(here, 3).await;
+    let (_forwards, urls) = here.forwards("demo", 3).await;
     // One writer: many lives are long, and in the end every write is looked for on every node.
     let load = Load::start(&urls, 1, fastrand::u64(..1 << 32));
     load.progress(50, PATIENCE).await;
@@ -148,7 +146,7 @@ impl<'a> Lives<'a> {
             };
             let effect =
                 life.ended_after().await.unwrap_or_else(|| panic!("{} ended with {status}", life.name));
-            assert_eq!(status, ENDED, "{} ended after {effect}", life.name);
+            assert_eq!(status, Operator::ENDED, "{} ended after {effect}", life.name);
             self.next = if HALF.contains(&effect.as_str()) { self.next + 1 } else { self.nth };
             *self.ends.entry(effect).or_default() += 1;
             assert!(self.begun < LIVES_MAX, "it gets nowhere: {}", self.report());

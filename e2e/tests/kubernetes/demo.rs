@@ -2,7 +2,7 @@
 
 use schedia_apps::NodeId;
 use schedia_e2e::load::{Answer, Wire};
-use schedia_e2e::namespace::{Forward, Namespace, PATIENCE, pod_names};
+use schedia_e2e::namespace::{Namespace, PATIENCE, pod_names};
 use schedia_e2e::wait::eventually;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -11,16 +11,6 @@ use tokio::task::JoinHandle;
 
 /// Writers of a load. Few: each connection is forwarded by the API server, on two cores.
 pub(crate) const WRITERS: usize = 4;
-
-/// Clients' way to the lowest ordinals.
-pub(crate) async fn forwards(here: &Namespace, replicas: usize) -> (Vec<Forward>, Vec<String>) {
-    let mut forwards = Vec::new();
-    for pod in pod_names("demo", replicas) {
-        forwards.push(here.http(&pod).await);
-    }
-    let urls = forwards.iter().map(|forward| forward.url.clone()).collect();
-    (forwards, urls)
-}
 
 /// Writes a key whose value it is itself.
 pub(crate) async fn put(here: &Namespace, pod: &str, key: &str) {

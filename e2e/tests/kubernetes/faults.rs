@@ -19,7 +19,7 @@ async fn a_deleted_leader_is_succeeded_and_no_acknowledged_write_is_lost() {
         let (forwards, urls) = quorum(&here).await;
         let load = Load::start(&urls, WRITERS, fastrand::u64(..1 << 32));
         load.progress(200, PATIENCE).await;
-        let leader = leader(&here).await;
+        let leader = here.leader("demo").await;
         here.api::<Pod>().delete(&leader, &DeleteParams::default()).await.unwrap();
         here.await_raft("demo", "another leader", Duration::from_secs(30), |raft| {
             let now = raft.status.as_ref().and_then(|status| status.leader.clone());
@@ -48,7 +48,7 @@ async fn pods_that_return_on_their_disks_are_the_members_they_were() {
         let before = identities(&here).await;
 
         // [11] One follower.
-        let leader = leader(&here).await;
+        let leader = here.leader("demo").await;
         let follower = pod_names("demo", 3).into_iter().find(|pod| *pod != leader).unwrap();
         replaced(&here, &[follower]).await;
         assert_eq!(identities(&here).await, before, "after a follower was deleted");
@@ -68,19 +68,7 @@ async fn pods_that_return_on_their_disks_are_the_members_they_were() {
 async fn quorum(here: &Namespace) -> (Vec<Forward>, Vec<String>) {
     here.apply_raft("demo", json!({})).await;
     here.ready("demo").await;
-    let mut forwards = Vec::new();
-    for pod in pod_names("demo", 3) {
-        forwards.push(here.http(&pod).await);
-    }
-    let urls = forwards.iter().map(|forward| forward.url.clone()).collect();
-    (forwards, urls)
-}
-
-async fn leader(here: &Namespace) -> String {
-    let raft = here.await_raft("demo", "a leader", PATIENCE, |raft| {
-        raft.status.as_ref().is_some_and(|status| status.leader.is_some())
-    });
-    raft.await.status.and_then(|status| status.leader).expect("just seen")
+    here.forwards("demo", 3).await
 }
 
 /// Deletes pods, and waits until others of the same names make the cluster Ready again.

@@ -9,8 +9,8 @@ use schedia_api::Role;
 use schedia_crds::RaftCluster;
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::namespace::{
-    Namespace, OPERATOR_NAMESPACE, PATIENCE, alone_with_temp_namespace, condition, is_ready, pod_names,
-    scale_operator, with_temp_namespace,
+    Namespace, OPERATOR_NAMESPACE, PATIENCE, alone_with_temp_namespace, condition, is_ready, no_pods,
+    pod_names, scale_operator, with_temp_namespace,
 };
 use schedia_e2e::wait::eventually;
 use serde_json::json;
@@ -170,11 +170,7 @@ async fn an_operator_killed_between_intent_and_bootstrap_finishes_the_same_clust
 async fn kill_operator(here: &Namespace) {
     scale_operator(&here.client, 0).await;
     let pods: Api<Pod> = Api::namespaced(here.client.clone(), OPERATOR_NAMESPACE);
-    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    let at_once = DeleteParams::default().grace_period(0);
     pods.delete_collection(&at_once, &ListParams::default()).await.unwrap();
-    eventually("no operator", PATIENCE, || async {
-        let left = pods.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
-        if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
-    })
-    .await;
+    no_pods(&pods).await;
 }

@@ -1,13 +1,13 @@
 //! Clusters grow and shrink: nothing acknowledged is lost, the voters are only ever those asked for, and nobody's disk goes too early.
 
-use crate::demo::{WRITERS, Witness, claims_of, forwards, has, ids, put};
+use crate::demo::{WRITERS, Witness, claims_of, has, ids, put};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use schedia_crds::RaftCluster;
 use schedia_e2e::load::Load;
-use schedia_e2e::namespace::{Namespace, PATIENCE, condition, is_ready, with_temp_namespace};
+use schedia_e2e::namespace::{Namespace, PATIENCE, condition, is_ready, no_pods, with_temp_namespace};
 use schedia_e2e::wait::eventually;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_th
         here.ready_with("demo", 3).await;
         let witness = Witness::of(&here);
         // Through members that stay: a client of one that leaves is refused in the end, as it should be.
-        let (_forwards, urls) = forwards(&here, 3).await;
+        let (_forwards, urls) = here.forwards("demo", 3).await;
         let load = Load::start(&urls, WRITERS, fastrand::u64(..1 << 32));
         load.progress(200, PATIENCE).await;
         here.edit("demo", json!({ "replicas": 5 })).await;
@@ -58,12 +58,8 @@ async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_th
 
 /// Whoever leads by the status, if anybody does.
 async fn kill_leader(here: &Namespace) {
-    let leader = here.await_raft("demo", "a leader", PATIENCE, |raft| {
-        raft.status.as_ref().is_some_and(|status| status.leader.is_some())
-    });
-    let leader = leader.await.status.and_then(|status| status.leader).expect("just seen");
-    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    here.api::<Pod>().delete(&leader, &at_once).await.unwrap();
+    let leader = here.leader("demo").await;
+    here.api::<Pod>().delete(&leader, &DeleteParams::default().grace_period(0)).await.unwrap();
     println!("{leader}, which led, was killed");
 }
 
@@ -76,7 +72,7 @@ async fn kept_volumes_of_removed_members_come_back_with_fresh_ids() {
         here.ready_with("demo", 3).await;
         let before = ids(&here, 3).await;
         // Through the one that stays.
-        let (_forward, url) = forwards(&here, 1).await;
+        let (_forward, url) = here.forwards("demo", 1).await;
         let load = Load::start(&url, 1, fastrand::u64(..1 << 32));
         load.progress(50, PATIENCE).await;
 
@@ -92,7 +88,7 @@ async fn kept_volumes_of_removed_members_come_back_with_fresh_ids() {
         let after = ids(&here, 3).await;
         assert_eq!(before.intersection(&after).count(), 1, "{before:?} {after:?}");
         load.progress(50, PATIENCE).await;
-        let (_forwards, urls) = forwards(&here, 3).await;
+        let (_forwards, urls) = here.forwards("demo", 3).await;
         load.stop().await.verify(&urls).await;
     })
     .await;
@@ -105,7 +101,7 @@ async fn edits_in_mid_flight_end_in_what_was_asked_for_last() {
         here.apply_raft("demo", json!({})).await;
         here.ready_with("demo", 3).await;
         let witness = Witness::of(&here);
-        let (_forward, url) = forwards(&here, 1).await;
+        let (_forward, url) = here.forwards("demo", 1).await;
         let load = Load::start(&url, 1, fastrand::u64(..1 << 32));
         load.progress(50, PATIENCE).await;
         here.edit("demo", json!({ "replicas": 5 })).await;
@@ -126,7 +122,7 @@ async fn edits_in_mid_flight_end_in_what_was_asked_for_last() {
         here.ready_with("demo", 5).await;
         assert_eq!(ids(&here, 5).await.len(), 5);
         load.progress(50, PATIENCE).await;
-        let (forwards, urls) = forwards(&here, 5).await;
+        let (forwards, urls) = here.forwards("demo", 5).await;
         load.stop().await.verify(&urls).await;
         drop(forwards);
 
@@ -194,12 +190,7 @@ async fn a_stray_scale_heals_and_a_recreation_with_fewer_replicas_heals_and_then
         assert_eq!(ids(&here, 3).await, before, "the same members on their own disks");
 
         here.api::<RaftCluster>().delete("demo", &DeleteParams::default()).await.unwrap();
-        let pods = here.api::<Pod>();
-        eventually("all pods are gone", PATIENCE, || async {
-            let left = pods.list(&Default::default()).await.map_err(|e| e.to_string())?.items;
-            if left.is_empty() { Ok(()) } else { Err(format!("{} pods", left.len())) }
-        })
-        .await;
+        no_pods(&here.api()).await;
         assert_eq!(here.claims().await, claims_of(3), "whenDeleted is Retain");
         here.apply_raft("demo", json!({ "replicas": 1 })).await;
         let shrunk = here.ready_with("demo", 1).await;

@@ -2,13 +2,13 @@
 //!
 //! They are the test's own, in its namespace; the one that all tests share is away meanwhile.
 
-use crate::demo::{claims_of, forwards, ids};
+use crate::demo::{claims_of, ids};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use schedia_e2e::load::Load;
-use schedia_e2e::namespace::{Namespace, Operators, PATIENCE, alone_with_temp_namespace, stop_operator};
+use schedia_e2e::namespace::{
+    Namespace, Operators, PATIENCE, Requests, alone_with_temp_namespace, stop_operator,
+};
 use schedia_e2e::wait::eventually;
 use serde_json::json;
 
@@ -19,7 +19,9 @@ const LEASE: &str = "turns";
 async fn an_operator_without_the_lease_writes_nothing_until_it_takes_over_from_one_that_died() {
     alone_with_temp_namespace("turns", |here| async move {
         stop_operator(&here.client).await;
-        count_writes(&here, "second").await;
+        let second_asks = count_writes(&here, "second").await;
+        // What was never counted does not stand in the metrics.
+        let writes = || async { second_asks.so_far().await.unwrap().unwrap_or(0) };
         let (first, second) = (Operators::of(&here, "first").await, Operators::of(&here, "second").await);
         let first = first.start("first", LEASE, &["--end-after", "ChangeVoters"]).await;
         holds(&here, "first").await;
@@ -31,7 +33,7 @@ async fn an_operator_without_the_lease_writes_nothing_until_it_takes_over_from_o
         .await;
         here.apply_raft("demo", json!({ "replicas": 1 })).await;
         here.ready_with("demo", 1).await;
-        let (_forward, url) = forwards(&here, 1).await;
+        let (_forward, url) = here.forwards("demo", 1).await;
         let load = Load::start(&url, 1, fastrand::u64(..1 << 32));
         load.progress(50, PATIENCE).await;
         here.edit("demo", json!({ "replicas": 3 })).await;
@@ -43,10 +45,10 @@ async fn an_operator_without_the_lease_writes_nothing_until_it_takes_over_from_o
         here.edit("demo", json!({ "replicas": 1 })).await;
         // Nobody acts for the rest of the Lease.
         assert!(holder(&here).await.is_some_and(|holder| holder.starts_with("first_")));
-        assert_eq!(writes(&here, "second").await, 0, "while it did not hold the Lease");
+        assert_eq!(writes().await, 0, "while it did not hold the Lease");
         holds(&here, "second").await;
         here.ready_with("demo", 1).await;
-        assert!(writes(&here, "second").await > 0, "they are counted");
+        assert!(writes().await > 0, "they are counted");
         load.progress(50, PATIENCE).await;
         load.stop().await.verify(&url).await;
         assert_eq!((ids(&here, 1).await.len(), here.claims().await), (1, claims_of(1)));
@@ -68,44 +70,19 @@ async fn holds(here: &Namespace, operator: &str) {
 }
 
 /// Has the API server count what an account changes, but for its tries at the Lease. It goes with the namespace.
-async fn count_writes(here: &Namespace, account: &str) {
+async fn count_writes(here: &Namespace, account: &str) -> Requests {
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(here.client.clone());
     let owner = namespaces.get(&here.name).await.unwrap();
-    let schema = json!({
-        "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema",
-        "metadata": {
-            "name": here.name,
-            "ownerReferences": [{ "apiVersion": "v1", "kind": "Namespace", "name": here.name, "uid": owner.uid() }],
-        },
-        "spec": {
-            // Where service accounts are by default, but counted apart.
-            "priorityLevelConfiguration": { "name": "workload-low" }, "matchingPrecedence": 8000,
-            "distinguisherMethod": { "type": "ByUser" },
-            "rules": [{
-                "subjects": [{ "kind": "ServiceAccount", "serviceAccount": { "name": account, "namespace": here.name } }],
-                "resourceRules": [{
-                    "verbs": ["create", "update", "patch", "delete", "deletecollection"],
-                    "apiGroups": ["", "apps", "policy", "events.k8s.io", "schedia.dev"],
-                    "resources": ["*"], "namespaces": ["*"], "clusterScope": true,
-                }],
-            }],
-        },
+    let metadata = json!({
+        "name": here.name,
+        "ownerReferences": [{ "apiVersion": "v1", "kind": "Namespace", "name": here.name, "uid": owner.uid() }],
     });
-    let schema: FlowSchema = serde_json::from_value(schema).unwrap();
-    Api::all(here.client.clone()).create(&PostParams::default(), &schema).await.unwrap();
-}
-
-/// How much it has changed so far. What was never counted does not stand in the metrics.
-async fn writes(here: &Namespace, account: &str) -> u64 {
-    let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
-    let text = here.client.request_text(request).await.unwrap();
-    let ours = format!("flow_schema=\"{}\"", here.name);
-    let lines =
-        text.lines().filter(|line| line.starts_with("apiserver_flowcontrol_dispatched_requests_total{"));
-    let counts = lines
-        .filter(|line| line.contains(&ours))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-    let writes = counts.sum();
-    println!("{account}: {writes} writes");
-    writes
+    let rule = json!({
+        "resourceRules": [{
+            "verbs": ["create", "update", "patch", "delete", "deletecollection"],
+            "apiGroups": ["", "apps", "policy", "events.k8s.io", "schedia.dev"],
+            "resources": ["*"], "namespaces": ["*"], "clusterScope": true,
+        }],
+    });
+    Requests::count(&here.client, metadata, (&here.name, account), rule).await.unwrap()
 }
