@@ -16,6 +16,7 @@
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
 //! * [`fuzz`]: a fuzzer that works from OpenAPI documents;
 //! * [`load`]: writers that remember every answer, and the check of each at the end;
+//! * [`torture`]: the same processes under every fault, judged by a linearizability checker;
 //! * [`namespace`]: a namespace of a Kubernetes for one test.
 //!
 //! Invariants:
@@ -36,5 +37,6 @@ pub mod namespace;
 pub mod paths;
 pub mod preflight;
 pub mod process;
+pub mod torture;
 pub mod verify;
 pub mod wait;

@@ -133,6 +133,13 @@ impl Node {
         crate::verify::exec::tail(&self.log, 40)
     }
 
+    /// Begins its log anew: a long run forgets what it has judged.
+    pub fn forget_log(&self) {
+        // It is appended to, so a running node goes on at the new end.
+        let emptied = File::options().write(true).open(&self.log).and_then(|log| log.set_len(0));
+        emptied.unwrap_or_else(|e| panic!("{}: {e}", self.log.display()));
+    }
+
     /// SIGKILL: nothing of it runs on.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -1,0 +1,90 @@
+//! `cargo torture`: real processes under faults, as long as asked, with a proof at the end of each round.
+
+use clap::{Parser, ValueEnum};
+use schedia_e2e::torture::fault::Kind;
+use schedia_e2e::torture::round::Settings;
+use schedia_e2e::torture::{Run, replay, run};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs a cluster of real processes under clients, watches and faults, and checks each round: linearizability, revisions,
+/// watches. Exit status 0: no violation; 1: a violation, kept and named; 130: stopped.
+#[derive(Parser)]
+#[command(bin_name = "cargo torture")]
+struct Arguments {
+    /// So many hours
+    #[arg(long, conflicts_with = "minutes")]
+    hours: Option<f64>,
+    /// So many minutes (without both: two)
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// At most so many rounds
+    #[arg(long, default_value_t = u64::MAX)]
+    rounds: u64,
+    /// Of the first round; each further one has the next seed [default: drawn]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Faults to draw from [default: all]; `none`: peace
+    #[arg(long, value_delimiter = ',')]
+    nemesis: Vec<String>,
+    /// Members of the cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Concurrent clients
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..))]
+    clients: u8,
+    /// Check a kept history again, and do nothing else
+    #[arg(long)]
+    replay: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match &arguments.replay {
+        Some(path) => replay(path).map(|()| ExitCode::SUCCESS),
+        None => torture(&arguments),
+    };
+    done.unwrap_or_else(|words| {
+        eprintln!("error: {words}");
+        ExitCode::FAILURE
+    })
+}
+
+fn torture(arguments: &Arguments) -> Result<ExitCode, String> {
+    let minutes = arguments.hours.map(|hours| hours * 60.0).or(arguments.minutes).unwrap_or(2.0);
+    let lasts = Duration::try_from_secs_f64(minutes * 60.0).map_err(|e| format!("so long: {e}"))?;
+    let asked = Run {
+        lasts,
+        rounds: arguments.rounds,
+        seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
+        nodes: arguments.nodes.into(),
+        settings: Settings { faults: kinds(&arguments.nemesis)?, clients: arguments.clients.into() },
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| format!("no runtime: {e}"))?;
+    runtime.block_on(async {
+        let stopped = |kind| signal(kind).map_err(|e| format!("signals: {e}"));
+        let (mut interrupt, mut terminate) =
+            (stopped(SignalKind::interrupt())?, stopped(SignalKind::terminate())?);
+        // Whatever ends first, the cluster goes with the run.
+        tokio::select! {
+            ended = run(&asked) => ended.map(|()| ExitCode::SUCCESS),
+            _ = interrupt.recv() => Ok(ExitCode::from(130)),
+            _ = terminate.recv() => Ok(ExitCode::from(130)),
+        }
+    })
+}
+
+fn kinds(names: &[String]) -> Result<Vec<Kind>, String> {
+    match names {
+        [] => Ok(Kind::value_variants().to_vec()),
+        [none] if none == "none" => Ok(Vec::new()),
+        names => names.iter().map(|name| Kind::from_str(name, false).map_err(|_| unknown(name))).collect(),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<_> = Kind::value_variants().iter().map(Kind::to_string).collect();
+    format!("no such nemesis: {name} (there are {})", known.join(", "))
+}

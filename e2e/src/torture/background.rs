@@ -1,0 +1,194 @@
+//! Faults that go on beside others: verbs of the admin port given again and again, broken connections, a busy disk.
+//!
+//! Invariant: whoever is told to stop comes to an end that leaves the cluster whole. What it could not finish is an error.
+
+use super::fault::Kind;
+use super::world::{RECOVERY_MAX, World};
+use crate::process::binary;
+use crate::wait::until;
+use schedia_api::{Client, Role, Status, TransferLeader};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Between two verbs.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What a busy disk is given to sync at once, over and over in the same place.
+const BUSY_BYTES: usize = 4 << 20;
+
+/// A fault of its own task.
+pub struct Background {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<(), String>>,
+}
+
+impl Background {
+    /// Tells it to end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(self) -> Result<(), String> {
+        match timeout(2 * RECOVERY_MAX, self.task).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(panic)) => Err(format!("it panicked: {panic}")),
+            Err(_) => Err("it does not end".to_owned()),
+        }
+    }
+}
+
+/// Begins such a fault.
+pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Option<Background> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let admins = Admins {
+        clients: world.cluster.nodes.iter().map(|node| node.client()).collect(),
+        urls: world.cluster.nodes.iter().map(|node| node.admin_url()).collect(),
+        random: fastrand::Rng::with_seed(random.u64(..)),
+        stop: stop.clone(),
+    };
+    let task = match kind {
+        Kind::Snapshots => tokio::spawn(admins.snapshots()),
+        Kind::Transfers => tokio::spawn(admins.transfers()),
+        Kind::Members if world.cluster.nodes.len() > world.voters => tokio::spawn(admins.members()),
+        Kind::Resets => tokio::spawn(resets(world.network.resetter(), stop.clone())),
+        Kind::BusyDisk => {
+            let beside = world.cluster.nodes[0].data_dir().with_file_name("busy");
+            let stop = stop.clone();
+            tokio::task::spawn_blocking(move || busy(beside, &stop))
+        }
+        _ => return None,
+    };
+    Some(Background { stop, task })
+}
+
+async fn resets(reset: impl Fn() + Send, stop: Arc<AtomicBool>) -> Result<(), String> {
+    while !stop.load(Ordering::Relaxed) {
+        reset();
+        sleep(5 * PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Writes and syncs beside the data directories, on their disk.
+fn busy(path: PathBuf, stop: &AtomicBool) -> Result<(), String> {
+    let write = || -> std::io::Result<()> {
+        let piece = vec![0x5a; BUSY_BYTES];
+        while !stop.load(Ordering::Relaxed) {
+            let mut file = std::fs::File::create(&path)?;
+            file.write_all(&piece)?;
+            file.sync_all()?;
+        }
+        std::fs::remove_file(&path)
+    };
+    write().map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The admin ports of all nodes.
+struct Admins {
+    clients: Vec<Client>,
+    urls: Vec<String>,
+    random: fastrand::Rng,
+    stop: Arc<AtomicBool>,
+}
+
+impl Admins {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    async fn snapshots(self) -> Result<(), String> {
+        while !self.stopped() {
+            let all = self.clients.iter().map(|client| timeout(Duration::from_secs(2), client.snapshot()));
+            // Refused by a node that is frozen, blank or new: another one comes at once.
+            let _ = futures::future::join_all(all).await;
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn transfers(mut self) -> Result<(), String> {
+        while !self.stopped() {
+            let to = self.random.usize(..self.clients.len());
+            if let Ok(Ok(Status { node_id: Some(to), .. })) = timeout(PAUSE, self.clients[to].status()).await
+            {
+                let verb = TransferLeader { to };
+                let asked = self
+                    .clients
+                    .iter()
+                    .map(|client| timeout(Duration::from_secs(1), client.transfer_leader(&verb)));
+                let _ = futures::future::join_all(asked).await;
+            }
+            sleep(5 * PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// One member in, one out: whoever is in the cluster, its leader and the new one included.
+    async fn members(mut self) -> Result<(), String> {
+        while !self.stopped() {
+            let blank = self.place(Role::Unassigned).await?;
+            let url = self.urls[blank].clone();
+            self.command(&["add", &url]).await?;
+            let gone = self.record_member().await?;
+            self.command(&["remove", &gone]).await?;
+            let retired = self.place(Role::Retired).await?;
+            let url = self.urls[retired].clone();
+            self.command(&["reset", &url]).await?;
+        }
+        Ok(())
+    }
+
+    /// Some node in that role, once there is one.
+    async fn place(&self, role: Role) -> Result<usize, String> {
+        let what = format!("a node that is {role:?}");
+        let found = until(&what, RECOVERY_MAX, || async {
+            for (place, client) in self.clients.iter().enumerate() {
+                if let Ok(Ok(status)) = timeout(Duration::from_secs(1), client.status()).await
+                    && status.role == role
+                {
+                    return Ok(place);
+                }
+            }
+            Err("none".to_owned())
+        });
+        found.await.map_err(|e| e.to_string())
+    }
+
+    /// A member drawn from the record.
+    async fn record_member(&mut self) -> Result<String, String> {
+        let record = until("a majority answers", RECOVERY_MAX, || async {
+            for client in &self.clients {
+                if let Ok(Ok(record)) = timeout(Duration::from_secs(2), client.record()).await {
+                    return Ok(record);
+                }
+            }
+            Err("nobody answers linearizably".to_owned())
+        });
+        let voters: Vec<_> = record.await.map_err(|e| e.to_string())?.voters.into_iter().collect();
+        let drawn = self.random.choice(voters).ok_or("a record without voters")?;
+        Ok(drawn.to_string())
+    }
+
+    /// Gives a command of `schedia member` until it is done.
+    async fn command(&self, arguments: &[&str]) -> Result<(), String> {
+        let admins = self.urls.join(",");
+        let what = format!("schedia member {}", arguments.join(" "));
+        let done = until(&what, RECOVERY_MAX, || async {
+            let mut command = Command::new(binary::schedia());
+            command.arg("member").args(arguments).kill_on_drop(true);
+            if arguments[0] != "reset" {
+                command.args(["--admin-endpoints", &admins]);
+            }
+            let output = command.output().await.map_err(|e| e.to_string())?;
+            let words = String::from_utf8_lossy(&output.stderr);
+            if output.status.success() { Ok(()) } else { Err(words.trim_end().to_owned()) }
+        });
+        done.await.map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,199 @@
+//! Faults: what is done to a cluster, and how it is undone.
+//!
+//! Invariants:
+//! * Every fault ends: what was killed runs again, what was cut is whole.
+//! * A fault that finds nothing to do (no leader, all frozen) does nothing, and is not counted.
+
+use super::background::{self, Background};
+use super::network::{Trouble, Way};
+use super::world::World;
+use crate::process::SmallDisk;
+use clap::ValueEnum;
+use std::time::Duration;
+
+/// What is done to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    /// kill -9 of the leader, restarted later.
+    KillLeader,
+    /// kill -9 of another node.
+    KillFollower,
+    /// kill -9 of all nodes at once.
+    KillAll,
+    /// SIGTERM of a node, which hands over what it can, and is started again later.
+    Terminate,
+    /// SIGSTOP of the leader, SIGCONT later.
+    FreezeLeader,
+    /// SIGSTOP of another node.
+    FreezeFollower,
+    /// The leader is cut off from all others, both ways.
+    CutLeader,
+    /// A minority is cut off from the rest.
+    CutMinority,
+    /// One node hears the others, but is not heard; or is heard and hears nobody.
+    CutOneWay,
+    /// Two nodes cannot reach each other, all others can.
+    CutLink,
+    /// Connections of one node are reset and refused.
+    Refuse,
+    /// Everything between the nodes takes its time.
+    SlowNetwork,
+    /// All connections between the nodes break, again and again.
+    Resets,
+    /// Nothing more fits on the disk of one node.
+    FullDisk,
+    /// Others write and sync on the same disk.
+    BusyDisk,
+    /// All nodes make snapshots and purge their logs, again and again.
+    Snapshots,
+    /// Leadership is handed to another node, again and again.
+    Transfers,
+    /// A node is added, another one removed and reset, again and again.
+    Members,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.to_possible_value().expect("no kind is hidden").get_name())
+    }
+}
+
+/// A fault that has begun.
+pub struct Fault {
+    /// Which.
+    pub kind: Kind,
+    /// To whom, for a person.
+    pub what: String,
+    undo: Undo,
+}
+
+enum Undo {
+    Start(Vec<usize>),
+    Restart(usize),
+    Thaw(Vec<usize>),
+    Free(Vec<Way>),
+    MakeRoom(usize),
+    Background(Background),
+}
+
+impl Fault {
+    /// Begins a fault; none, if there is nothing to do it to.
+    pub async fn begin(kind: Kind, world: &mut World, random: &mut fastrand::Rng) -> Option<Fault> {
+        let running: Vec<usize> = places(world, |world, place| world.cluster.nodes[place].is_running());
+        let leader = world.leader().await.filter(|leader| running.contains(leader));
+        let follower =
+            random.choice(running.iter().copied().filter(|place| Some(*place) != leader).collect::<Vec<_>>());
+        let (target, undo) = match kind {
+            Kind::KillLeader => kill(world, vec![leader?]),
+            Kind::KillFollower => kill(world, vec![follower?]),
+            Kind::KillAll => kill(world, running),
+            Kind::Terminate => {
+                let place = if random.bool() { leader? } else { follower? };
+                world.cluster.nodes[place].ask_to_end();
+                (vec![place], Undo::Restart(place))
+            }
+            Kind::FreezeLeader => freeze(world, vec![leader?]),
+            Kind::FreezeFollower => freeze(world, vec![follower?]),
+            Kind::CutLeader => cut(world, both_ways(world, &[leader?]), Trouble::Silent),
+            Kind::CutMinority => {
+                let mut places: Vec<usize> = (0..world.cluster.nodes.len()).collect();
+                random.shuffle(&mut places);
+                places.truncate((world.voters - 1) / 2);
+                cut(world, both_ways(world, &places), Trouble::Silent)
+            }
+            Kind::CutOneWay => {
+                let place = if random.bool() { leader? } else { follower? };
+                let hears = random.bool();
+                let ways = both_ways(world, &[place]).into_iter().filter(|way| (way.0 == place) == hears);
+                cut(world, ways.collect(), Trouble::Silent)
+            }
+            Kind::CutLink => {
+                let (one, other) = (leader?, follower?);
+                cut(world, vec![(one, other), (other, one)], Trouble::Silent)
+            }
+            Kind::Refuse => {
+                let place = if random.bool() { leader? } else { follower? };
+                cut(world, both_ways(world, &[place]), Trouble::Refused)
+            }
+            Kind::SlowNetwork => {
+                let pause = Duration::from_millis(random.u64(2..80));
+                cut(world, all_ways(world), Trouble::Slow(pause))
+            }
+            Kind::FullDisk => {
+                let place = if random.bool() { leader? } else { follower? };
+                let node = &world.cluster.nodes[place];
+                SmallDisk::FileSize.fill(node.pid(), node.data_dir());
+                (vec![place], Undo::MakeRoom(place))
+            }
+            Kind::Resets | Kind::BusyDisk | Kind::Snapshots | Kind::Transfers | Kind::Members => {
+                (Vec::new(), Undo::Background(background::begin(kind, world, random)?))
+            }
+        };
+        let names: Vec<&str> = target.iter().map(|place| world.cluster.nodes[*place].name.as_str()).collect();
+        Some(Fault { kind, what: format!("{kind} {}", names.join(" ")).trim_end().to_owned(), undo })
+    }
+
+    /// Ends it. Hands back what still has to come to its own end.
+    pub fn end(self, world: &mut World) -> Option<Background> {
+        match self.undo {
+            Undo::Start(places) => places.into_iter().for_each(|place| {
+                if !world.cluster.nodes[place].is_running() {
+                    world.restart(place);
+                }
+            }),
+            Undo::Restart(place) => {
+                world.cluster.nodes[place].kill();
+                world.restart(place);
+            }
+            Undo::Thaw(places) => places.into_iter().for_each(|place| {
+                if world.cluster.nodes[place].is_running() {
+                    world.cluster.nodes[place].thaw();
+                }
+            }),
+            Undo::Free(ways) => world.network.free(&ways),
+            Undo::MakeRoom(place) => {
+                let node = &world.cluster.nodes[place];
+                if node.is_running() {
+                    SmallDisk::FileSize.make_room(node.pid(), node.data_dir());
+                }
+            }
+            Undo::Background(background) => {
+                background.stop();
+                return Some(background);
+            }
+        }
+        None
+    }
+}
+
+fn places(world: &World, is: impl Fn(&World, usize) -> bool) -> Vec<usize> {
+    (0..world.cluster.nodes.len()).filter(|place| is(world, *place)).collect()
+}
+
+fn kill(world: &mut World, places: Vec<usize>) -> (Vec<usize>, Undo) {
+    places.iter().for_each(|place| world.cluster.nodes[*place].kill());
+    (places.clone(), Undo::Start(places))
+}
+
+fn freeze(world: &mut World, places: Vec<usize>) -> (Vec<usize>, Undo) {
+    places.iter().for_each(|place| world.cluster.nodes[*place].freeze());
+    (places.clone(), Undo::Thaw(places))
+}
+
+fn cut(world: &mut World, ways: Vec<Way>, trouble: Trouble) -> (Vec<usize>, Undo) {
+    world.network.trouble(&ways, trouble);
+    let mut places: Vec<usize> = ways.iter().map(|way| way.0).collect();
+    places.sort_unstable();
+    places.dedup();
+    (places, Undo::Free(ways))
+}
+
+/// All ways between these nodes and the others.
+fn both_ways(world: &World, places: &[usize]) -> Vec<Way> {
+    all_ways(world).into_iter().filter(|(from, to)| places.contains(from) != places.contains(to)).collect()
+}
+
+fn all_ways(world: &World) -> Vec<Way> {
+    let count = world.cluster.nodes.len();
+    (0..count).flat_map(|from| (0..count).map(move |to| (from, to))).filter(|(from, to)| from != to).collect()
+}

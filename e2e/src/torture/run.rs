@@ -1,0 +1,183 @@
+//! A run: rounds until the time is over, one line for each, and the sum of all.
+
+use super::check::check;
+use super::fault::Kind;
+use super::history::{History, Outcome};
+use super::keep::keep;
+use super::round::{Round, Settings, play};
+use super::world::World;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What a person asked for.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// No round begins after that.
+    pub lasts: Duration,
+    /// At most so many rounds.
+    pub rounds: u64,
+    /// The seed of the first round; each further round has the next one.
+    pub seed: u64,
+    /// Members of the cluster.
+    pub nodes: usize,
+    /// What a round is made of.
+    pub settings: Settings,
+}
+
+/// The sum of all rounds.
+#[derive(Debug, Default)]
+struct Sum {
+    rounds: u64,
+    operations: usize,
+    done: usize,
+    refused: usize,
+    unknown: usize,
+    changes: usize,
+    connections: u64,
+    compared: usize,
+    undecided: usize,
+    recovery_max: Duration,
+    faults: BTreeMap<Kind, u64>,
+}
+
+/// Runs; an error is what went wrong, and where it is kept.
+pub async fn run(run: &Run) -> Result<(), String> {
+    let Run { lasts, rounds, seed, nodes, settings } = run;
+    let spare = settings.faults.contains(&Kind::Members);
+    println!(
+        "torture: seed {seed}, {nodes} nodes, {} clients, faults: {}",
+        settings.clients,
+        list(&settings.faults)
+    );
+    let begun = Instant::now();
+    let mut world = World::new(*nodes, spare).await?;
+    let mut sum = Sum::default();
+    while sum.rounds < *rounds && (sum.rounds == 0 || begun.elapsed() < *lasts) {
+        let seed = seed + sum.rounds;
+        let round = play(&mut world, settings, seed)
+            .await
+            .map_err(|words| format!("round of seed {seed}: {words}"))?;
+        println!("{}", line(&round));
+        sum.add(&round);
+        if !round.verdict.violations.is_empty() {
+            let kept = keep(&world, &round).map_err(|e| format!("the round cannot be kept: {e}"))?;
+            let history = kept.join("history.jsonl");
+            return Err(format!(
+                "{}\nseed {seed}, kept in {}\nlook again:  cargo torture --replay {}\nplay again:  cargo torture --rounds 1 --seed {seed} --nodes {nodes} --clients {} --nemesis {}",
+                round.verdict.words(),
+                kept.display(),
+                history.display(),
+                settings.clients,
+                list(&settings.faults),
+            ));
+        }
+        world.cluster.nodes.iter().for_each(|node| node.forget_log());
+    }
+    println!("{}", sum.words(begun.elapsed()));
+    Ok(())
+}
+
+/// Judges a kept history again.
+pub fn replay(path: &Path) -> Result<(), String> {
+    let history = History::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let verdict = check(&history);
+    let counts = Counts::of(&history);
+    println!(
+        "seed {}: {} operations, {} changes watched, {} compared, {} undecided",
+        history.seed, counts.operations, counts.changes, verdict.compared, verdict.undecided
+    );
+    for group in &verdict.refused_groups {
+        let page = path.with_file_name(format!("group-{group}.html"));
+        super::check::visualize(&history, *group, &page).map_err(|e| format!("{}: {e}", page.display()))?;
+        println!("group {group}: {}", page.display());
+    }
+    if verdict.violations.is_empty() { Ok(()) } else { Err(verdict.words()) }
+}
+
+/// What a history holds.
+struct Counts {
+    operations: usize,
+    done: usize,
+    refused: usize,
+    unknown: usize,
+    changes: usize,
+    connections: u64,
+}
+
+impl Counts {
+    fn of(history: &History) -> Counts {
+        let count = |is: fn(&Outcome) -> bool| {
+            history.operations.iter().filter(|operation| is(&operation.outcome)).count()
+        };
+        Counts {
+            operations: history.operations.len(),
+            done: count(|outcome| matches!(outcome, Outcome::Done(_))),
+            refused: count(|outcome| matches!(outcome, Outcome::NotApplied(_))),
+            unknown: count(|outcome| matches!(outcome, Outcome::Unknown(_))),
+            changes: history.watches.iter().map(|watched| watched.events.len()).sum(),
+            connections: history.watches.iter().map(|watched| watched.connections).sum(),
+        }
+    }
+}
+
+/// One line of a round.
+fn line(round: &Round) -> String {
+    let Counts { operations, done, refused, unknown, changes, connections } = Counts::of(&round.history);
+    let faults: Vec<_> = round.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let undecided = match round.verdict.undecided {
+        0 => String::new(),
+        groups => format!(", {groups} groups undecided"),
+    };
+    format!(
+        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown), {changes} changes over {connections} watches; faults: {}; recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
+        round.history.seed,
+        if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
+        round.recovery.as_secs_f64(),
+        round.verdict.compared,
+        round.judged.as_secs_f64(),
+        round.verdict.violations.len(),
+        round.took.as_secs_f64(),
+    )
+}
+
+impl Sum {
+    fn add(&mut self, round: &Round) {
+        let Counts { operations, done, refused, unknown, changes, connections } = Counts::of(&round.history);
+        self.rounds += 1;
+        self.operations += operations;
+        self.done += done;
+        self.refused += refused;
+        self.unknown += unknown;
+        self.changes += changes;
+        self.connections += connections;
+        self.compared += round.verdict.compared;
+        self.undecided += round.verdict.undecided;
+        self.recovery_max = self.recovery_max.max(round.recovery);
+        for (kind, count) in &round.faults {
+            *self.faults.entry(*kind).or_default() += count;
+        }
+    }
+
+    fn words(&self, took: Duration) -> String {
+        let Sum {
+            rounds, operations, done, refused, unknown, changes, connections, compared, undecided, ..
+        } = self;
+        let faults: Vec<_> =
+            self.faults.iter().map(|(kind, count)| format!("  {kind:<16} {count}")).collect();
+        format!(
+            "{rounds} rounds in {} s: {operations} operations ({done} done, {refused} refused as not applied, {unknown} unknown), \
+             {changes} changes over {connections} watches, {compared} checks, {undecided} groups undecided, slowest recovery {:.1} s, no violation\n{}",
+            took.as_secs(),
+            self.recovery_max.as_secs_f64(),
+            faults.join("\n"),
+        )
+    }
+}
+
+fn list(faults: &[Kind]) -> String {
+    match faults {
+        [] => "none".to_owned(),
+        faults => faults.iter().map(Kind::to_string).collect::<Vec<_>>().join(","),
+    }
+}

@@ -1,0 +1,134 @@
+//! The cluster under torture: real processes, the network between their peers, and one node more than there are members.
+
+use super::network::Network;
+use crate::process::Cluster;
+use crate::wait::{TimedOut, until};
+use schedia_api::{Role, Status};
+use schedia_apps::NodeId;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// To be whole again: elections, restarts, a snapshot, on a machine whose cores others use.
+pub const RECOVERY_MAX: Duration = Duration::from_secs(90);
+
+/// The cluster of a run.
+pub struct World {
+    /// Its processes.
+    pub cluster: Cluster,
+    /// The network between them.
+    pub network: Network,
+    /// How many vote, while nothing changes that.
+    pub voters: usize,
+    advertised: Vec<SocketAddr>,
+}
+
+impl World {
+    /// `voters` members, and with `spare` one node more that waits to become one.
+    pub async fn new(voters: usize, spare: bool) -> Result<World, String> {
+        let mut world =
+            World { cluster: Cluster::new(), network: Network::new(), voters, advertised: Vec::new() };
+        for place in 0..voters + usize::from(spare) {
+            let peer = world.cluster.add().peer;
+            let advertised =
+                world.network.add(peer).await.map_err(|e| format!("no proxy before {peer}: {e}"))?;
+            world.advertised.push(advertised);
+            let seed = world.cluster.nodes[0].http_url();
+            match place {
+                0 => world.start(0, &["--bootstrap"]),
+                place if place < voters => world.start(place, &["--join", &seed]),
+                place => world.start(place, &[]),
+            }
+            if place < voters {
+                world.recovered(place + 1).await.map_err(|e| e.to_string())?;
+            }
+        }
+        Ok(world)
+    }
+
+    /// Starts a node again.
+    pub fn restart(&mut self, place: usize) {
+        self.start(place, &[]);
+    }
+
+    fn start(&mut self, place: usize, arguments: &[&str]) {
+        let advertised = self.advertised[place].to_string();
+        let node = &mut self.cluster.nodes[place];
+        node.start(&[&["--advertise-peer", &advertised], arguments].concat());
+        self.network.runs_as(place, node.pid());
+    }
+
+    /// What each node says of itself, if it answers within a moment.
+    pub async fn statuses(&self) -> Vec<Option<Status>> {
+        let ask = self.cluster.nodes.iter().map(|node| async {
+            let status = tokio::time::timeout(Duration::from_millis(500), node.status());
+            status.await.ok().and_then(Result::ok)
+        });
+        futures::future::join_all(ask).await
+    }
+
+    /// The place of whoever leads in the newest term that a node knows of.
+    pub async fn leader(&self) -> Option<usize> {
+        let statuses = self.statuses().await;
+        let newest = statuses.iter().flatten().filter_map(|status| status.shards.first());
+        let newest = newest.filter(|shard| shard.leader.is_some()).max_by_key(|shard| shard.term)?;
+        let leads =
+            |status: &Option<Status>| status.as_ref().is_some_and(|status| status.node_id == newest.leader);
+        statuses.iter().position(leads)
+    }
+
+    /// Members, at this moment, among the nodes that answer.
+    pub async fn members(&self) -> Vec<(usize, NodeId)> {
+        let statuses = self.statuses().await.into_iter().enumerate();
+        let voter = |(place, status): (usize, Option<Status>)| {
+            let status = status.filter(|status| status.role == Role::Voter)?;
+            Some((place, status.node_id?))
+        };
+        statuses.filter_map(voter).collect()
+    }
+
+    /// Waits until `voters` voters are ready and agree on a leader, nothing is under way, and every node answers.
+    pub async fn recovered(&self, voters: usize) -> Result<(), TimedOut> {
+        until(&format!("{voters} voters that agree"), RECOVERY_MAX, || async {
+            let mut leaders = Vec::new();
+            for node in self.cluster.nodes.iter().filter(|node| node.is_running()) {
+                let status = node.status().await?;
+                if status.role != Role::Voter {
+                    continue;
+                }
+                let settled = status
+                    .record
+                    .as_ref()
+                    .is_some_and(|record| record.settled && record.voters.len() == voters);
+                if !status.ready || !settled {
+                    return Err(format!("{}: {status:?}", node.name));
+                }
+                leaders.push(status.shards.first().and_then(|shard| shard.leader));
+            }
+            let agreed = leaders.iter().all(|leader| leader.is_some() && *leader == leaders[0]);
+            if leaders.len() == voters && agreed {
+                Ok(())
+            } else {
+                Err(format!("voters and their leaders: {leaders:?}"))
+            }
+        })
+        .await
+    }
+
+    /// Nodes whose process has ended by itself, or has panicked.
+    pub fn fallen(&self) -> Vec<String> {
+        let mut fallen = Vec::new();
+        for node in self.cluster.nodes.iter().filter(|node| node.is_running()) {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap_or_default();
+            // The state stands behind the program's name, in brackets.
+            if stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])) {
+                fallen.push(format!("{} has ended by itself:\n{}", node.name, node.log_tail()));
+            }
+        }
+        for node in &self.cluster.nodes {
+            if let Some(line) = node.log().lines().find(|line| line.contains("panicked at")) {
+                fallen.push(format!("{} {line}", node.name));
+            }
+        }
+        fallen
+    }
+}
