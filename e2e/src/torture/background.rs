@@ -3,8 +3,7 @@
 //! Invariant: whoever is told to stop comes to an end that leaves the cluster whole. What it could not finish is an error.
 
 use super::fault::Kind;
-use super::world::{RECOVERY_MAX, World};
-use crate::process::binary;
+use super::world::{RECOVERY_MAX, World, member, reset};
 use crate::wait::until;
 use schedia_api::{Client, Role, Status, TransferLeader};
 use std::io::Write;
@@ -12,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -23,14 +21,23 @@ const BUSY_BYTES: usize = 4 << 20;
 
 /// A fault of its own task.
 pub struct Background {
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     task: JoinHandle<Result<(), String>>,
+}
+
+/// Set when it is dropped: a run that is stopped in the middle leaves nothing that goes on.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Background {
     /// Tells it to end.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.0.store(true, Ordering::Relaxed);
     }
 
     /// Waits for its end.
@@ -55,7 +62,15 @@ pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Op
     let task = match kind {
         Kind::Snapshots => tokio::spawn(admins.snapshots()),
         Kind::Transfers => tokio::spawn(admins.transfers()),
-        Kind::Members if world.cluster.nodes.len() > world.voters => tokio::spawn(admins.members()),
+        Kind::Members => {
+            // One change after another: two that do not know of each other would undo each other's.
+            let alone = world.changing.clone().try_lock_owned().ok()?;
+            tokio::spawn(async move {
+                let done = admins.members().await;
+                drop(alone);
+                done
+            })
+        }
         Kind::Resets => tokio::spawn(resets(world.network.resetter(), stop.clone())),
         Kind::BusyDisk => {
             let beside = world.cluster.nodes[0].data_dir().with_file_name("busy");
@@ -64,7 +79,7 @@ pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Op
         }
         _ => return None,
     };
-    Some(Background { stop, task })
+    Some(Background { stop: Stop(stop), task })
 }
 
 async fn resets(reset: impl Fn() + Send, stop: Arc<AtomicBool>) -> Result<(), String> {
@@ -134,12 +149,11 @@ impl Admins {
         while !self.stopped() {
             let blank = self.place(Role::Unassigned).await?;
             let url = self.urls[blank].clone();
-            self.command(&["add", &url]).await?;
+            member(&self.urls, &["add", &url]).await?;
             let gone = self.record_member().await?;
-            self.command(&["remove", &gone]).await?;
+            member(&self.urls, &["remove", &gone]).await?;
             let retired = self.place(Role::Retired).await?;
-            let url = self.urls[retired].clone();
-            self.command(&["reset", &url]).await?;
+            reset(&self.clients[retired], &self.urls[retired]).await?;
         }
         Ok(())
     }
@@ -173,22 +187,5 @@ impl Admins {
         let voters: Vec<_> = record.await.map_err(|e| e.to_string())?.voters.into_iter().collect();
         let drawn = self.random.choice(voters).ok_or("a record without voters")?;
         Ok(drawn.to_string())
-    }
-
-    /// Gives a command of `schedia member` until it is done.
-    async fn command(&self, arguments: &[&str]) -> Result<(), String> {
-        let admins = self.urls.join(",");
-        let what = format!("schedia member {}", arguments.join(" "));
-        let done = until(&what, RECOVERY_MAX, || async {
-            let mut command = Command::new(binary::schedia());
-            command.arg("member").args(arguments).kill_on_drop(true);
-            if arguments[0] != "reset" {
-                command.args(["--admin-endpoints", &admins]);
-            }
-            let output = command.output().await.map_err(|e| e.to_string())?;
-            let words = String::from_utf8_lossy(&output.stderr);
-            if output.status.success() { Ok(()) } else { Err(words.trim_end().to_owned()) }
-        });
-        done.await.map_err(|e| e.to_string())
     }
 }

@@ -78,7 +78,6 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
         judged: Duration::ZERO,
     };
     let unfinished = play_faults(world, settings, &shared, &mut random, &mut round).await;
-    sleep_until(&shared, FAULTS_END).await;
     let peace = Instant::now();
     for (what, background) in unfinished {
         if let Err(words) = background.ended().await {
@@ -89,6 +88,7 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
         round.verdict.violations.push(format!("the cluster does not recover: {timed_out}"));
     }
     round.recovery = peace.elapsed();
+    sleep_until(&shared, FAULTS_END).await;
     let answers = shared.done.load(Ordering::Relaxed) + ANSWERS_IN_PEACE * settings.clients as u64;
     let answered = until("clients are answered in peace", RECOVERY_MAX, || async {
         let now = shared.done.load(Ordering::Relaxed);
@@ -137,10 +137,15 @@ async fn shared(world: &World, seed: u64) -> Result<Shared, String> {
     let nodes: Vec<_> = world.cluster.nodes.iter().map(|node| (node.name.clone(), node.http_url())).collect();
     let wire = Wire::new(&prefix);
     let oldest = until("the store names its revision", RECOVERY_MAX, || async {
-        match wire.send(&nodes[0].1, MARKS, &Call::List).await {
-            Outcome::Done(Answer::Listed { revision, .. }) => Ok(revision),
-            other => Err(format!("{other:?}")),
+        // Any member: the first node may be the one that waits.
+        let mut said = Vec::new();
+        for (_, url) in &nodes {
+            match wire.send(url, MARKS, &Call::List).await {
+                Outcome::Done(Answer::Listed { revision, .. }) => return Ok(revision),
+                other => said.push(other),
+            }
         }
+        Err(format!("{said:?}"))
     });
     let oldest = oldest.await.map_err(|e| e.to_string())?;
     Ok(Shared {

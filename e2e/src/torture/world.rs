@@ -1,12 +1,15 @@
 //! The cluster under torture: real processes, the network between their peers, and one node more than there are members.
 
 use super::network::Network;
-use crate::process::Cluster;
+use crate::process::{Cluster, binary};
 use crate::wait::{TimedOut, until};
-use schedia_api::{Role, Status};
+use schedia_api::{Client, Role, Status};
 use schedia_apps::NodeId;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::process::Command;
+use tokio::sync::Mutex;
 
 /// To be whole again: elections, restarts, a snapshot, on a machine whose cores others use.
 pub const RECOVERY_MAX: Duration = Duration::from_secs(90);
@@ -19,29 +22,36 @@ pub struct World {
     pub network: Network,
     /// How many vote, while nothing changes that.
     pub voters: usize,
+    /// Held by whoever changes the membership.
+    pub changing: Arc<Mutex<()>>,
     advertised: Vec<SocketAddr>,
 }
 
 impl World {
     /// `voters` members, and with `spare` one node more that waits to become one.
     pub async fn new(voters: usize, spare: bool) -> Result<World, String> {
-        let mut world =
-            World { cluster: Cluster::new(), network: Network::new(), voters, advertised: Vec::new() };
+        let mut world = World {
+            cluster: Cluster::new(),
+            network: Network::new(),
+            voters,
+            changing: Arc::default(),
+            advertised: Vec::new(),
+        };
         for place in 0..voters + usize::from(spare) {
             let peer = world.cluster.add().peer;
-            let advertised =
-                world.network.add(peer).await.map_err(|e| format!("no proxy before {peer}: {e}"))?;
-            world.advertised.push(advertised);
-            let seed = world.cluster.nodes[0].http_url();
-            match place {
-                0 => world.start(0, &["--bootstrap"]),
-                place if place < voters => world.start(place, &["--join", &seed]),
-                place => world.start(place, &[]),
-            }
-            if place < voters {
-                world.recovered(place + 1).await.map_err(|e| e.to_string())?;
-            }
+            let advertised = world.network.add(peer).await;
+            world.advertised.push(advertised.map_err(|e| format!("no proxy before {peer}: {e}"))?);
+            // By hand, not with `--join`: a node that is removed and reset would come back by itself.
+            world.start(place, if place == 0 { &["--bootstrap"] } else { &[] });
         }
+        world.recovered(1).await.map_err(|e| e.to_string())?;
+        let urls: Vec<String> = world.cluster.nodes.iter().map(|node| node.admin_url()).collect();
+        if voters > 1 {
+            let others = urls[1..voters].iter().map(String::as_str);
+            let arguments: Vec<&str> = ["add"].into_iter().chain(others).collect();
+            member(&urls[..1], &arguments).await?;
+        }
+        world.recovered(voters).await.map_err(|e| e.to_string())?;
         Ok(world)
     }
 
@@ -131,4 +141,32 @@ impl World {
         }
         fallen
     }
+}
+
+/// Gives a command of `schedia member` until it is done.
+pub async fn member(admins: &[String], arguments: &[&str]) -> Result<(), String> {
+    let what = format!("schedia member {}", arguments.join(" "));
+    let admins = admins.join(",");
+    let arguments = [arguments, &["--admin-endpoints", &admins]].concat();
+    let done = until(&what, RECOVERY_MAX, || member_once(&arguments));
+    done.await.map_err(|e| e.to_string())
+}
+
+/// Makes a removed node blank, however often that takes: a reset whose answer was lost is seen by its effect.
+pub async fn reset(node: &Client, admin_url: &str) -> Result<(), String> {
+    let what = format!("the reset of {admin_url}");
+    let done = until(&what, RECOVERY_MAX, || async {
+        let said = member_once(&["reset", admin_url]).await;
+        let status = node.status().await.map_err(|e| e.to_string())?;
+        if status.role == Role::Unassigned { Ok(()) } else { Err(format!("{said:?}")) }
+    });
+    done.await.map_err(|e| e.to_string())
+}
+
+async fn member_once(arguments: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(binary::schedia());
+    command.arg("member").args(arguments).kill_on_drop(true);
+    let output = command.output().await.map_err(|e| e.to_string())?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(words.trim_end().to_owned()) }
 }

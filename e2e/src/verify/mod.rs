@@ -159,7 +159,9 @@ impl Run {
         command.args(arguments).env("CARGO_TERM_COLOR", "never");
         match arguments {
             ["doc", ..] => drop(command.env("RUSTDOCFLAGS", "-D warnings")),
-            ["test", .., "processes"] => drop(command.env(binary::VARIABLE, crate::paths::static_schedia())),
+            ["test", .., "processes"] | ["run", "--locked", "--bin", "torture", ..] => {
+                command.env(binary::VARIABLE, crate::paths::static_schedia());
+            }
             ["test", .., "kubernetes"] => {
                 if let Ok(paths) = crate::kube::Paths::new(plan::CLUSTER_NAME) {
                     command.env("KUBECONFIG", paths.kubeconfig()).env("E2E_CLUSTER", plan::CLUSTER_NAME);

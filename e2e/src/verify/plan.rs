@@ -98,6 +98,14 @@ const BEFORE: [Step; 9] = [
     step("processes", Work::Cargo(&["test", "--locked", "--test", "processes"])),
 ];
 
+/// Two minutes of rounds, each with faults of its own.
+const TORTURE: Step =
+    step("torture", Work::Cargo(&["run", "--locked", "--bin", "torture", "--", "--minutes", "2"]));
+
+/// Enough for every kind of fault to meet every other.
+const TORTURE_FULL: Step =
+    step("torture", Work::Cargo(&["run", "--locked", "--bin", "torture", "--", "--minutes", "20"]));
+
 const CLUSTER: [Step; 9] = [
     step("cluster build", Work::Cluster(&["build"])),
     step("chart", Work::Cargo(&["test", "--locked", "--test", "chart"])),
@@ -121,7 +129,8 @@ const TREE: Step = Step { name: "tree", work: Work::Tree, after_failure: AfterFa
 
 /// The steps in order; one with an outcome already is not to be taken.
 pub fn plan(options: Options, root: bool) -> Vec<(Step, Option<Outcome>)> {
-    let mut steps: Vec<_> = BEFORE.into_iter().map(|step| (step, None)).collect();
+    let torture = if options.full { TORTURE_FULL } else { TORTURE };
+    let mut steps: Vec<_> = BEFORE.into_iter().chain([torture]).map(|step| (step, None)).collect();
     match (options.no_e2e, root) {
         (true, _) => {}
         (false, true) => {
