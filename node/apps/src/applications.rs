@@ -2,14 +2,15 @@
 
 use crate::cluster::{self, Cluster};
 use crate::kv::{self, Kv};
+use crate::once::{self, Begun, Once, Outcome, Write};
 use crate::tables::{Delta, Digest, Digester, Table, Tables};
 use crate::{App, At, Level, Stop};
 use serde::{Deserialize, Serialize};
 
 /// Every table of every application: what a state file holds.
-pub const TABLES: [Table; 8] = {
-    let ([a, b], [c, d, e, f, g, h]) = (cluster::TABLES, kv::TABLES);
-    [a, b, c, d, e, f, g, h]
+pub const TABLES: [Table; 10] = {
+    let ([a, b], [c, d, e, f, g, h], [i, j]) = (cluster::TABLES, kv::TABLES, once::TABLES);
+    [a, b, c, d, e, f, g, h, i, j]
 };
 
 /// The applications of one shard. All shards have all of them; the cluster record is used on shard 0 only.
@@ -17,6 +18,7 @@ pub const TABLES: [Table; 8] = {
 pub struct Applications {
     cluster: Cluster,
     kv: Kv,
+    once: Once,
 }
 
 impl Applications {
@@ -35,7 +37,38 @@ impl Applications {
         let mut digester = Digester::default();
         cluster::digest(tables, &mut digester)?;
         kv::digest(tables, &mut digester)?;
+        once::digest(tables, &mut digester)?;
         Ok(digester.finish())
+    }
+
+    /// A write that may be sent again: done if it is the first of its key.
+    fn once(
+        &mut self,
+        at: At,
+        command: once::Command,
+        tables: &mut dyn Tables,
+    ) -> Result<(once::Reply, Vec<Event>), Stop> {
+        let pending = match self.once.begin(at, &command, &*tables)? {
+            Begun::Before(reply) => return Ok((reply, Vec::new())),
+            Begun::First(pending) => pending,
+        };
+        // What the application refuses has changed nothing, though the refusal itself is kept.
+        let mut delta = Delta::new(&*tables);
+        let done = match command.write {
+            Write::Kv(command) => self.kv.apply(at, command, &mut delta),
+        };
+        let (outcome, events) = match done {
+            Ok((reply, events)) => {
+                delta.into_changes().merge_into(tables);
+                (Outcome::Kv(reply), events.into_iter().map(Event::Kv).collect())
+            }
+            Err(Stop::Refused(refusal)) if refusal.is_of_the_state() => {
+                (Outcome::Refused(refusal), Vec::new())
+            }
+            Err(stop) => return Err(stop),
+        };
+        self.once.keep(at, pending, &outcome, tables);
+        Ok((once::Reply { replayed: false, outcome }, events))
     }
 }
 
@@ -62,7 +95,7 @@ impl App for Applications {
     type Event = Event;
 
     fn open(tables: &dyn Tables) -> Result<Applications, Stop> {
-        Ok(Applications { cluster: Cluster::open(tables)?, kv: Kv::open(tables)? })
+        Ok(Applications { cluster: Cluster::open(tables)?, kv: Kv::open(tables)?, once: Once::open(tables)? })
     }
 
     fn apply(
@@ -81,7 +114,12 @@ impl App for Applications {
                 let (reply, events) = self.kv.apply(at, command, &mut delta)?;
                 (Reply::Kv(reply), events.into_iter().map(Event::Kv).collect())
             }
+            Command::Once(command) => {
+                let (reply, events) = self.once(at, command, &mut delta)?;
+                (Reply::Once(reply), events)
+            }
         };
+        self.once.remove_old(at, &mut delta)?;
         delta.into_changes().merge_into(tables);
         Ok((reply, events))
     }
@@ -101,6 +139,8 @@ pub enum Command {
     Cluster(cluster::Command),
     /// For the key/value store.
     Kv(kv::Command),
+    /// For any of them, once however often it is sent.
+    Once(once::Command),
 }
 
 /// A read of any application.
@@ -119,6 +159,8 @@ pub enum Reply {
     Cluster(cluster::Reply),
     /// From the key/value store.
     Kv(kv::Reply),
+    /// To a write that may be sent again.
+    Once(once::Reply),
 }
 
 /// What a command of any application made happen.

@@ -14,6 +14,7 @@ pub mod cluster;
 mod ids;
 mod keys;
 pub mod kv;
+pub mod once;
 mod stop;
 pub mod tables;
 

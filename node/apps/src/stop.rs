@@ -22,6 +22,19 @@ pub enum Refusal {
     /// Refused by the cluster record.
     #[error(transparent)]
     Cluster(#[from] crate::cluster::Refusal),
+    /// Refused as a write that may be sent again.
+    #[error(transparent)]
+    Once(#[from] crate::once::Unrepeatable),
+}
+
+impl Refusal {
+    /// Whether another state might have taken what was refused. Otherwise nothing will ever take it.
+    pub fn is_of_the_state(&self) -> bool {
+        match self {
+            Refusal::Kv(refusal) => refusal.is_of_the_state(),
+            Refusal::Cluster(_) | Refusal::Once(_) => true,
+        }
+    }
 }
 
 impl From<crate::kv::Refusal> for Stop {

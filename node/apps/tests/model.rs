@@ -100,7 +100,7 @@ fn refusal(stop: Stop) -> kv::Refusal {
 fn kv_reply(reply: Reply) -> kv::Reply {
     match reply {
         Reply::Kv(reply) => reply,
-        Reply::Cluster(_) => panic!("not the reply of kv"),
+        other => panic!("not the reply of kv: {other:?}"),
     }
 }
 

@@ -331,3 +331,22 @@ pub enum Refusal {
     #[error("a transaction that changes keys is no query")]
     NotOnlyReads,
 }
+
+impl Refusal {
+    /// Whether another state might have taken what was refused. Otherwise nothing will ever take it.
+    pub fn is_of_the_state(&self) -> bool {
+        match self {
+            Refusal::KeyNotFound
+            | Refusal::ModRevisionDiffers { .. }
+            | Refusal::Compacted { .. }
+            | Refusal::FutureRevision { .. }
+            | Refusal::TooManyKeys { .. }
+            | Refusal::ReadsTooMuch { .. } => true,
+            Refusal::KeyLength { .. }
+            | Refusal::ValueTooLarge { .. }
+            | Refusal::TooManyOperations { .. }
+            | Refusal::DuplicateKey { .. }
+            | Refusal::NotOnlyReads => false,
+        }
+    }
+}

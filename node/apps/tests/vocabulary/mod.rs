@@ -7,7 +7,7 @@ use bytes::Bytes;
 use schedia_apps::cluster::{self, Member, Record};
 use schedia_apps::tables::{MemoryTables, Range, Tables};
 use schedia_apps::{
-    App, Applications, At, Command, Epoch, Event, Level, NodeId, Query, Reply, Stop, TABLES, kv, sweep,
+    App, Applications, At, Command, Epoch, Event, Level, NodeId, Query, Reply, Stop, TABLES, kv, once, sweep,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -66,9 +66,10 @@ impl Machine {
     pub(crate) fn run(&mut self, line: &str) -> String {
         let whole = line;
         let line = Line::parse(line);
-        let output = match whole.strip_prefix("txn ") {
-            Some(statements) => self.txn(&txn::parse(statements)),
-            None => self.verb(&line),
+        let output = match whole.split_once(' ') {
+            Some(("txn", statements)) => self.txn(&txn::parse(statements)),
+            Some(("once", request)) => self.once(&line, request),
+            _ => self.verb(&line),
         };
         let opened = Applications::open(&self.tables).unwrap();
         assert_eq!(opened, self.apps, "memory is not what the tables say after {:?}", line.words);
@@ -77,31 +78,11 @@ impl Machine {
 
     fn verb(&mut self, line: &Line<'_>) -> String {
         match line.words[0] {
-            "put" => self.kv(
-                line,
-                kv::Command::Put(kv::Put {
-                    key: bytes(line.words[1]),
-                    value: line.words.get(2).map(|word| bytes(word)).unwrap_or_default(),
-                    if_mod_revision: line.number("if"),
-                }),
-            ),
-            "delete" => self.kv(
-                line,
-                kv::Command::Delete(kv::Delete {
-                    key: bytes(line.words[1]),
-                    if_mod_revision: line.number("if"),
-                }),
-            ),
-            "delete-range" => self.kv(
-                line,
-                kv::Command::DeleteRange(kv::DeleteRange { range: range(line), limit: line.number("limit") }),
-            ),
             "changes" => self.query(kv::Query::Changes(kv::Since {
                 range: range(line),
                 from: line.options.get("from").map_or(kv::Revision { main: 0, sub: 0 }, |text| place(text)),
                 previous: line.has("previous"),
             })),
-            "compact" => self.kv(line, kv::Command::Compact { revision: line.word_number(1) }),
             "get" => self.query(kv::Query::Get {
                 key: bytes(line.words.get(1).unwrap_or(&"")),
                 revision: line.number("revision"),
@@ -149,7 +130,7 @@ impl Machine {
             }
             "record" => self.ask(Query::Cluster(cluster::Query::Record)),
             "removed" => self.ask(Query::Cluster(cluster::Query::Removed(NodeId(line.word_number(1))))),
-            verb => panic!("unknown verb: {verb}"),
+            _ => self.kv(line, write(line)),
         }
     }
 
@@ -161,6 +142,24 @@ impl Machine {
             assert_eq!(asked, done, "as a query, and as a command");
         }
         done
+    }
+
+    /// `KEY request`, or `PRINCIPAL/KEY request`. What is asked is the whole request but its time.
+    fn once(&mut self, line: &Line<'_>, request: &str) -> String {
+        let (key, request) = request.split_once(' ').unwrap();
+        let (principal, key) = key.split_once('/').unwrap_or(("", key));
+        let asked: Vec<&str> = request.split(' ').filter(|word| !word.starts_with("at=")).collect();
+        let write = match request.strip_prefix("txn ") {
+            Some(statements) => kv::Command::Txn(txn::parse(statements)),
+            None => write(&Line::parse(request)),
+        };
+        let command = once::Command {
+            principal: principal.to_owned(),
+            key: key.to_owned(),
+            fingerprint: once::Fingerprint::of(&[asked.join(" ").as_bytes()]),
+            write: once::Write::Kv(write),
+        };
+        self.apply(line, Command::Once(command))
     }
 
     fn kv(&mut self, line: &Line<'_>, command: kv::Command) -> String {
@@ -216,6 +215,25 @@ impl Machine {
             "removed rows were part of the state"
         );
         format!("removed rows={rows} batches={batches}")
+    }
+}
+
+/// A write to the key/value store.
+fn write(line: &Line<'_>) -> kv::Command {
+    match line.words[0] {
+        "put" => kv::Command::Put(kv::Put {
+            key: bytes(line.words[1]),
+            value: line.words.get(2).map(|word| bytes(word)).unwrap_or_default(),
+            if_mod_revision: line.number("if"),
+        }),
+        "delete" => {
+            kv::Command::Delete(kv::Delete { key: bytes(line.words[1]), if_mod_revision: line.number("if") })
+        }
+        "delete-range" => {
+            kv::Command::DeleteRange(kv::DeleteRange { range: range(line), limit: line.number("limit") })
+        }
+        "compact" => kv::Command::Compact { revision: line.word_number(1) },
+        verb => panic!("unknown verb: {verb}"),
     }
 }
 
@@ -299,6 +317,16 @@ fn first_record(line: &Line<'_>) -> Record {
 fn answer(reply: &Reply) -> String {
     match reply {
         Reply::Kv(reply) => kv_answer(reply),
+        Reply::Once(once::Reply { replayed, outcome }) => {
+            let outcome = match outcome {
+                once::Outcome::Kv(reply) => kv_answer(reply),
+                once::Outcome::Refused(refusal) => format!("kept as refused: {refusal}"),
+                once::Outcome::Shortened { revision, succeeded } => {
+                    format!("{} ... revision={revision}", if *succeeded { "then" } else { "else" })
+                }
+            };
+            if *replayed { format!("again: {outcome}") } else { outcome }
+        }
         Reply::Cluster(cluster::Reply::Changed { generation, settled }) => {
             format!("generation={generation} settled={settled}")
         }
