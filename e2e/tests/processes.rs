@@ -21,6 +21,8 @@ mod follow;
 mod identity;
 #[path = "processes/load.rs"]
 mod load;
+#[path = "processes/once.rs"]
+mod once;
 #[path = "processes/openapi.rs"]
 mod openapi;
 #[path = "processes/raftd.rs"]

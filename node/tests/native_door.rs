@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // helpers of a test, too: its panic is the message
 
 mod common;
+#[path = "native_door/once.rs"]
+mod once;
 #[path = "native_door/ranges.rs"]
 mod ranges;
 #[path = "native_door/watch.rs"]

@@ -194,6 +194,9 @@ pub struct KvTxnAnswer {
     pub succeeded: bool,
     /// One for each operation that was done, in order.
     pub results: Vec<KvResult>,
+    /// Whether the results were too long to be kept for this copy of an earlier request: then there are none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub results_omitted: bool,
 }
 
 /// What became of an operation.

@@ -101,11 +101,20 @@ impl Bounds {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<T, DoorError> {
-        let body = self.body(headers, body, VERB_BYTES_MAX, "a JSON body").await?;
-        let bytes: &[u8] = if body.bytes.is_empty() { b"{}" } else { &body.bytes };
-        serde_json::from_slice(bytes)
-            .map_err(|e| DoorError::bad_request(format!("the JSON body is not as expected: {e}")))
+        parse_verb(&self.verb_bytes(headers, body).await?)
     }
+
+    /// Reads the body of a verb, for whoever needs its bytes too. It is short: it counts only while it arrives.
+    pub(crate) async fn verb_bytes(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, DoorError> {
+        Ok(self.body(headers, body, VERB_BYTES_MAX, "a JSON body").await?.bytes)
+    }
+}
+
+/// The JSON body of a verb; an empty one is `{}`.
+pub(crate) fn parse_verb<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DoorError> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes)
+        .map_err(|e| DoorError::bad_request(format!("the JSON body is not as expected: {e}")))
 }
 
 /// The whole body in one allocation of its own size, which does not pin the connection's buffer. `None`: too long.

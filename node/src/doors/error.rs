@@ -11,6 +11,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schedia_api::{ErrorBody, ErrorInfo};
+use schedia_apps::once::Unrepeatable;
 use schedia_apps::{Refusal, cluster, kv};
 
 /// The modification revision of a key, beside a failed precondition too.
@@ -132,6 +133,10 @@ impl From<Refusal> for DoorError {
         match refusal {
             Refusal::Kv(refusal) => refusal.into(),
             Refusal::Cluster(refusal) => refusal.into(),
+            Refusal::Once(Unrepeatable::KeyReused) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                DoorError::new(status, "idempotency_key_reused", refusal.to_string())
+            }
         }
     }
 }

@@ -48,6 +48,7 @@ fn every_error_has_its_status_code_and_words() {
         cluster::Refusal::NameTaken { id, address: "n4:7000".into() },
         cluster::Refusal::Invalid { reason: "no voters".into() },
     ];
+    let once = ShardError::Refused(Unrepeatable::KeyReused.into());
     let membership = vec![
         MembershipError::Stale,
         MembershipError::InProgress,
@@ -91,6 +92,7 @@ fn every_error_has_its_status_code_and_words() {
     let errors = (shard.into_iter().map(DoorError::from))
         .chain(kv.into_iter().map(|e| ShardError::Refused(e.into()).into()))
         .chain(cluster.into_iter().map(|e| ShardError::Refused(e.into()).into()))
+        .chain([once.into()])
         .chain(membership.into_iter().map(DoorError::from))
         .chain(invite.into_iter().map(DoorError::from))
         .chain(join.into_iter().map(DoorError::from))

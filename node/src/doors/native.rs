@@ -7,6 +7,7 @@
 
 mod kv;
 mod list;
+mod once;
 mod status;
 mod txn;
 mod watch;
@@ -150,7 +151,7 @@ impl Door {
     fn kv_reply(&self, answer: Result<Applied<Reply>, ShardError>) -> Result<kv_app::Reply, DoorError> {
         match answer.map_err(|error| self.refuse(error))?.value {
             Reply::Kv(reply) => Ok(reply),
-            Reply::Cluster(reply) => Err(unexpected(&reply)),
+            other => Err(unexpected(&other)),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::storage::Storage;
 use bytes::Bytes;
 use schedia_api::ShardStatus;
 use schedia_apps::cluster::Record;
-use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId, Stop, kv};
+use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId, Stop, kv, once};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -361,11 +361,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a command makes the state larger: refused when the disk is nearly full.
 fn adds(command: &Command) -> bool {
-    match command {
-        Command::Kv(kv::Command::Put(_)) => true,
-        Command::Kv(kv::Command::Txn(txn)) => txn.puts(),
-        Command::Kv(kv::Command::Delete(_) | kv::Command::DeleteRange(_) | kv::Command::Compact { .. })
-        | Command::Cluster(_) => false,
+    let kv = match command {
+        Command::Kv(command) => command,
+        // The reply that is kept is small, and goes again: what matters is what the write itself does.
+        Command::Once(once::Command { write: once::Write::Kv(command), .. }) => command,
+        Command::Cluster(_) => return false,
+    };
+    match kv {
+        kv::Command::Put(_) => true,
+        kv::Command::Txn(txn) => txn.puts(),
+        kv::Command::Delete(_) | kv::Command::DeleteRange(_) | kv::Command::Compact { .. } => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Nodes of one process that talk over loopback and write real files.
 
 mod bounds;
+mod once;
 mod watch;
 
 use super::*;

@@ -1,6 +1,7 @@
 //! One key: put, get, delete; and giving up history.
 
 use super::*;
+use crate::doors::bounds::parse_verb;
 use crate::doors::error::MOD_REVISION;
 use crate::doors::params::decode;
 use axum::Json;
@@ -10,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use schedia_api::KvDeleted;
 use schedia_apps::kv::{self, KeyValue, VALUE_BYTES_MAX};
+use schedia_apps::once::Outcome;
 use serde::Deserialize;
 
 pub(super) const REVISION: HeaderName = HeaderName::from_static("x-schedia-revision");
@@ -27,8 +29,9 @@ pub(super) async fn put(State(door): State<Arc<Door>>, request: Request) -> Resp
         // Counted until the reply is there: the value waits in the proposal meanwhile.
         let value = door.bounds.body(&parts.headers, body, VALUE_BYTES_MAX, "a value").await?;
         let put = kv::Put { key, value: value.bytes.clone(), if_mod_revision };
-        match door.propose(kv::Command::Put(put)).await? {
-            kv::Reply::Put { revision, create_revision, version } => {
+        let written = door.write(&parts, &value.bytes, kv::Command::Put(put)).await?;
+        written.respond(|outcome| match outcome {
+            Outcome::Kv(kv::Reply::Put { revision, create_revision, version }) => {
                 let numbers = [
                     (REVISION, revision.into()),
                     (MOD_REVISION, revision.into()),
@@ -38,7 +41,7 @@ pub(super) async fn put(State(door): State<Arc<Door>>, request: Request) -> Resp
                 Ok((HeaderMap::from_iter(numbers), ()).into_response())
             }
             other => Err(unexpected(&other)),
-        }
+        })
     })
     .await
 }
@@ -95,8 +98,8 @@ pub(super) async fn delete_or_range(State(door): State<Arc<Door>>, request: Requ
         let parts = request.into_parts().0;
         let mut params = Params::parse(parts.uri.query())?;
         match (params.bytes("key"), params.range()) {
-            (Some(key), None) => delete_key(&door, key, params).await,
-            (None, Some(range)) => delete_range(&door, range, params).await,
+            (Some(key), None) => delete_key(&door, &parts, key, params).await,
+            (None, Some(range)) => delete_range(&door, &parts, range, params).await,
             (Some(_), Some(_)) => Err(DoorError::bad_request("key excludes prefix, start and end")),
             (None, None) => Err(DoorError::bad_request(
                 "parameter key is missing; a range is named by prefix, start or end (an empty prefix: all keys)",
@@ -106,33 +109,47 @@ pub(super) async fn delete_or_range(State(door): State<Arc<Door>>, request: Requ
     .await
 }
 
-async fn delete_range(door: &Door, range: kv::KeyRange, mut params: Params) -> Result<Response, DoorError> {
+async fn delete_range(
+    door: &Door,
+    parts: &Parts,
+    range: kv::KeyRange,
+    mut params: Params,
+) -> Result<Response, DoorError> {
     let limit = params.number("limit")?;
     params.done()?;
-    match door.propose(kv::Command::DeleteRange(kv::DeleteRange { range, limit })).await? {
-        kv::Reply::DeletedRange { revision, deleted, more } => {
+    let delete = kv::DeleteRange { range, limit };
+    let written = door.write(parts, b"", kv::Command::DeleteRange(delete)).await?;
+    written.respond(|outcome| match outcome {
+        Outcome::Kv(kv::Reply::DeletedRange { revision, deleted, more }) => {
             Ok(Json(KvDeleted { revision, deleted, more }).into_response())
         }
         other => Err(unexpected(&other)),
-    }
+    })
 }
 
 pub(super) async fn delete(State(door): State<Arc<Door>>, request: Request) -> Response {
     door.handle(async {
-        let (key, params) = key(&request.into_parts().0)?;
-        delete_key(&door, key, params).await
+        let parts = request.into_parts().0;
+        let (key, params) = key(&parts)?;
+        delete_key(&door, &parts, key, params).await
     })
     .await
 }
 
-async fn delete_key(door: &Door, key: Bytes, mut params: Params) -> Result<Response, DoorError> {
+async fn delete_key(
+    door: &Door,
+    parts: &Parts,
+    key: Bytes,
+    mut params: Params,
+) -> Result<Response, DoorError> {
     let if_mod_revision = params.number("if-mod-revision")?;
     params.done()?;
     let delete = kv::Delete { key, if_mod_revision };
-    match door.propose(kv::Command::Delete(delete)).await? {
-        kv::Reply::Deleted { revision } => Ok(([(REVISION, revision)], ()).into_response()),
+    let written = door.write(parts, b"", kv::Command::Delete(delete)).await?;
+    written.respond(|outcome| match outcome {
+        Outcome::Kv(kv::Reply::Deleted { revision }) => Ok(([(REVISION, revision)], ()).into_response()),
         other => Err(unexpected(&other)),
-    }
+    })
 }
 
 /// The body of `POST /v1/kv:compact`.
@@ -146,11 +163,15 @@ pub(super) async fn compact(State(door): State<Arc<Door>>, request: Request) -> 
     door.handle(async {
         let (parts, body) = request.into_parts();
         Params::parse(parts.uri.query())?.done()?;
-        let Compact { revision } = door.bounds.verb(&parts.headers, body).await?;
-        match door.propose(kv::Command::Compact { revision }).await? {
-            kv::Reply::Compacted { revision } => Ok(([(REVISION, revision)], ()).into_response()),
+        let body = door.bounds.verb_bytes(&parts.headers, body).await?;
+        let Compact { revision } = parse_verb(&body)?;
+        let written = door.write(&parts, &body, kv::Command::Compact { revision }).await?;
+        written.respond(|outcome| match outcome {
+            Outcome::Kv(kv::Reply::Compacted { revision }) => {
+                Ok(([(REVISION, revision)], ()).into_response())
+            }
             other => Err(unexpected(&other)),
-        }
+        })
     })
     .await
 }

@@ -12,6 +12,7 @@ use schedia_api::{
 use schedia_apps::kv::{
     self, Compare, Detail, KeyRange, Keys, List, Operation, OperationReply, Relation, Target, Txn, TxnReply,
 };
+use schedia_apps::once::Outcome;
 
 /// 2 MiB of keys and values, the most a command has, as base64 with room for the rest.
 const TXN_BYTES_MAX: usize = 3 << 20;
@@ -25,20 +26,27 @@ pub(super) async fn txn(State(door): State<Arc<Door>>, request: Request) -> Resp
         let asked: KvTxn = serde_json::from_slice(&body.bytes)
             .map_err(|e| DoorError::bad_request(format!("the JSON body is not as expected: {e}")))?;
         let txn = parse(asked)?;
-        // What only reads needs no place in the log.
-        let reply = match txn.only_reads() {
-            true => door.read(kv::Query::Txn(txn), Consistency::Linearizable).await?,
-            false => door.propose(kv::Command::Txn(txn)).await?,
-        };
-        match reply {
-            kv::Reply::Txn(TxnReply { revision, succeeded, results }) => {
-                let results = results.into_iter().map(result).collect();
-                Ok(Json(KvTxnAnswer { revision, succeeded, results }).into_response())
-            }
-            other => Err(unexpected(&other)),
+        // What only reads needs no place in the log, unless each copy of it is to be answered alike.
+        if txn.only_reads() && !once::has_key(&parts.headers) {
+            return answer(Outcome::Kv(door.read(kv::Query::Txn(txn), Consistency::Linearizable).await?));
         }
+        door.write(&parts, &body.bytes, kv::Command::Txn(txn)).await?.respond(answer)
     })
     .await
+}
+
+fn answer(outcome: Outcome) -> Result<Response, DoorError> {
+    let answer = match outcome {
+        Outcome::Kv(kv::Reply::Txn(TxnReply { revision, succeeded, results })) => {
+            let results = results.into_iter().map(result).collect();
+            KvTxnAnswer { revision, succeeded, results, results_omitted: false }
+        }
+        Outcome::Shortened { revision, succeeded } => {
+            KvTxnAnswer { revision, succeeded, results: Vec::new(), results_omitted: true }
+        }
+        other => return Err(unexpected(&other)),
+    };
+    Ok(Json(answer).into_response())
 }
 
 fn parse(txn: KvTxn) -> Result<Txn, DoorError> {

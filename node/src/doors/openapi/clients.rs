@@ -33,6 +33,14 @@ fn if_mod_revision() -> Value {
     )
 }
 
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "description": "names this request: sent again under the same key it takes no second effect, and has the same answer",
+        "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
+    })
+}
+
 fn revision() -> Value {
     query("revision", "as of this revision of the store", number())
 }
@@ -57,12 +65,12 @@ fn keys() -> Vec<Operation> {
             .answers("200", "the value", bytes())
             .with_headers("200", &NUMBERS),
         Operation::new("put", "/v1/kv/{key}", "putKey", "Write a key")
-            .params(vec![path_key(), if_mod_revision()])
+            .params(vec![path_key(), if_mod_revision(), idempotency_key()])
             .body("application/octet-stream", json!({}))
             .answers("200", "written", Value::Null)
             .with_headers("200", &NUMBERS),
         Operation::new("delete", "/v1/kv/{key}", "deleteKey", "Delete a key")
-            .params(vec![path_key(), if_mod_revision()])
+            .params(vec![path_key(), if_mod_revision(), idempotency_key()])
             .answers("200", "deleted", Value::Null)
             .with_headers("200", &REVISION),
     ]
@@ -84,6 +92,7 @@ fn ranges() -> Vec<Operation> {
         "only the first ones, this many at most; without it: all, up to 10,000",
         limit(),
     ));
+    doomed.push(idempotency_key());
     let page_or_value = json!({
         "application/json": { "schema": reference("KvPage") },
         "application/octet-stream": { "schema": {} },
@@ -93,7 +102,7 @@ fn ranges() -> Vec<Operation> {
             .params(list)
             .answers("200", "a page of keys, or the value of the key", page_or_value),
         Operation::new("put", "/v1/kv", "putKeyByParameter", "Write the key that `key` names")
-            .params(vec![query_key(), if_mod_revision()])
+            .params(vec![query_key(), if_mod_revision(), idempotency_key()])
             .body("application/octet-stream", json!({}))
             .answers("200", "written", Value::Null)
             .with_headers("200", &NUMBERS),
@@ -126,6 +135,7 @@ fn many() -> Vec<Operation> {
             "transaction",
             "Compare, then change and read several keys at one revision",
         )
+        .params(vec![idempotency_key()])
         .body("application/json", reference("KvTxn"))
         .answers("200", "which branch was done, and what came of it", json_of("KvTxnAnswer")),
         Operation::new(
@@ -138,6 +148,7 @@ fn many() -> Vec<Operation> {
         .answers("200", "events, for as long as the connection lasts", events)
         .with_headers("200", &REVISION),
         Operation::new("post", "/v1/kv:compact", "compact", "Give up the history below a revision")
+            .params(vec![idempotency_key()])
             .body("application/json", reference("Compact"))
             .answers("200", "compacted", Value::Null)
             .with_headers("200", &REVISION),

@@ -134,7 +134,8 @@ fn txn() -> Value {
             &[("compare", at_most(reference("KvCompare"))), ("success", branch.clone()), ("failure", branch)],
         ),
         "KvTxnAnswer": object(
-            &[("revision", number()), ("succeeded", flag()), ("results", list(result))], &[],
+            &[("revision", number()), ("succeeded", flag()), ("results", list(result))],
+            &[("results_omitted", flag())],
         ),
     })
 }
