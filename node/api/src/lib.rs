@@ -9,6 +9,7 @@ mod status;
 mod transport;
 mod verbs;
 mod watch;
+mod write;
 
 pub use client::Client;
 pub use kv::*;

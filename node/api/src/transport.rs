@@ -1,7 +1,7 @@
 //! Requests to one or several endpoints of a cluster, and what may be concluded from a failure.
 //!
 //! Invariant: a request that changes something is sent to another endpoint only if the one before certainly did not
-//! apply it: it could not be connected, or refused with 421, 429 or 503.
+//! apply it: it could not be connected, or refused with 421, 429 or 503. Writes to kv have a way of their own (`write.rs`).
 //!
 //! Not here: what the requests mean ([`Client`](crate::Client), the command line).
 
@@ -155,7 +155,7 @@ impl Transport {
         let mut unreachable = Vec::new();
         let mut last = None;
         for endpoint in &self.endpoints {
-            match self.send_to(endpoint, method.clone(), path, body.clone()).await {
+            match self.send_to(endpoint, method.clone(), path, body.clone(), None).await {
                 Ok(answer) => return Ok(answer),
                 Err(ClientError::Unreachable(reason)) => unreachable.push(reason),
                 Err(e) if e.is_certainly_not_applied() => last = Some(e),
@@ -194,17 +194,22 @@ impl Transport {
         Err(refused(endpoint, status, &body))
     }
 
-    async fn send_to(
+    /// Sends one request to one endpoint, under a key that makes it safe to send again.
+    pub(crate) async fn send_to(
         &self,
         endpoint: &Url,
         method: Method,
         path: &str,
         body: Option<(&'static str, Bytes)>,
+        key: Option<&str>,
     ) -> Result<Answer, ClientError> {
         let url = format!("{}{path}", endpoint.as_str().trim_end_matches('/'));
         let mut request = self.http.request(method, url).timeout(self.timeout);
         if let Some((content_type, body)) = body {
             request = request.header(reqwest::header::CONTENT_TYPE, content_type).body(body);
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
         }
         let lost = |e: reqwest::Error| match e.is_connect() || e.is_builder() {
             true => ClientError::Unreachable(format!("{endpoint}: {}", reason(e))),

@@ -42,7 +42,7 @@ pub(super) struct Common {
     /// How to show the answer
     #[arg(long, env = "SCHEDIA_OUTPUT", value_name = "FORM", default_value = "table")]
     pub(super) output: Output,
-    /// How long to wait for an endpoint: 5s, 500ms
+    /// How long to wait for an endpoint, or to repeat a write in doubt: 5s, 500ms
     #[arg(long, env = "SCHEDIA_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) timeout: Duration,
 }

@@ -1,6 +1,7 @@
 //! `schedia kv`: keys and values as raw bytes.
 //!
-//! Keys go as `/v1/kv?key=`, which carries every key; libraries fold `.` and `..` in paths.
+//! Keys go as `/v1/kv?key=`, which carries every key; libraries fold `.` and `..` in paths. What changes keys is sent until
+//! its outcome is known, or its time is over.
 
 mod path;
 mod range;
@@ -157,7 +158,7 @@ impl Put {
         let value = value(self.value, self.file)?;
         let path = Path::key(&self.key).number("if-mod-revision", self.if_mod_revision);
         let body = Some(("application/octet-stream", value.into()));
-        let answer = self.clients.transport()?.send(Method::PUT, &path.0, body).await?;
+        let answer = self.clients.transport()?.write(Method::PUT, &path.0, body).await?;
         written(&self.clients, &answer)
     }
 }
@@ -169,7 +170,7 @@ impl Delete {
     async fn run(self) -> Result<(), CliError> {
         let Some(key) = &self.key else { return self.delete_range().await };
         let path = Path::key(key).number("if-mod-revision", self.if_mod_revision);
-        let answer = self.clients.transport()?.send(Method::DELETE, &path.0, None).await?;
+        let answer = self.clients.transport()?.write(Method::DELETE, &path.0, None).await?;
         written(&self.clients, &answer)
     }
 
@@ -183,7 +184,7 @@ impl Delete {
         let path = self.range.path(Path::ranges()).number("limit", Some(DELETE_STEP));
         let mut deleted = 0;
         let done = loop {
-            let step: KvDeleted = transport.send(Method::DELETE, &path.0, None).await?.json()?;
+            let step: KvDeleted = transport.write(Method::DELETE, &path.0, None).await?.json()?;
             deleted += step.deleted;
             if !step.more {
                 break KvDeleted { deleted, ..step };

@@ -64,7 +64,11 @@ impl Txn {
         let txn = parse(&self.text()?).map_err(CliError::Usage)?;
         let body = serde_json::to_vec(&txn).expect("texts and numbers");
         let body = Some(("application/json", body.into()));
-        let answer = self.clients.transport()?.send(Method::POST, "/v1/kv:txn", body).await?;
+        let (transport, path) = (self.clients.transport()?, "/v1/kv:txn");
+        let answer = match changes(&txn) {
+            true => transport.write(Method::POST, path, body).await?,
+            false => transport.send(Method::POST, path, body).await?,
+        };
         let answer: KvTxnAnswer = answer.json()?;
         match self.clients.common.output {
             Output::Json => output::json(&answer),
@@ -85,6 +89,11 @@ impl Txn {
     }
 }
 
+fn changes(txn: &KvTxn) -> bool {
+    let change = |operation: &KvOperation| matches!(operation, KvOperation::Put(_) | KvOperation::Delete(_));
+    txn.success.iter().chain(&txn.failure).any(change)
+}
+
 fn parse(text: &str) -> Result<KvTxn, String> {
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|e| format!("the transaction is not as expected: {e}"));
@@ -100,12 +109,15 @@ fn parse(text: &str) -> Result<KvTxn, String> {
 
 /// Which branch was done, and a line for each of its operations.
 fn show(txn: &KvTxn, answer: &KvTxnAnswer) -> String {
-    let KvTxnAnswer { revision, succeeded, results } = answer;
+    let KvTxnAnswer { revision, succeeded, results, results_omitted } = answer;
     let (word, branch) = if *succeeded { ("then", &txn.success) } else { ("else", &txn.failure) };
     let head = if *succeeded { "what was compared holds" } else { "what was compared does not hold" };
     let mut text = format!("{head}, revision {revision}\n");
     for (operation, result) in branch.iter().zip(results) {
         text.push_str(&format!("{word} {}\n", line(operation, result)));
+    }
+    if *results_omitted {
+        text.push_str("the answer was lost on its way, and what was read was too long to be kept for the second try: read it again\n");
     }
     text
 }
