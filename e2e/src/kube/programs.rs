@@ -81,6 +81,9 @@ const COMPOSE: Module = Module {
     packages: &["github.com/docker/compose/v5/cmd"],
     ldflags: "-s -w -X github.com/docker/compose/v5/internal.Version=v5.0.2",
 };
+/// What `cargo bench-cluster` measures against. The etcd of the local Kubernetes is older and slower.
+pub(crate) const PEER: &str = "v3.7.3";
+const ETCD_PEER: Module = Module { name: "etcd-peer", pins: pins!("etcd-peer"), ..ETCD };
 /// kind's module, whose sources hold the files of its node image.
 pub(crate) const KIND_SOURCES: &str = "sigs.k8s.io/kind@v0.33.0";
 const KIND: Module =
@@ -153,6 +156,11 @@ impl Programs {
         self.dir(&ETCD).join(ETCD.name)
     }
 
+    /// The etcd of version [`PEER`].
+    pub fn etcd_peer(&self) -> PathBuf {
+        self.dir(&ETCD_PEER).join(ETCD_PEER.name)
+    }
+
     pub(crate) fn coredns(&self) -> PathBuf {
         self.dir(&COREDNS).join(COREDNS.name)
     }
@@ -191,6 +199,16 @@ impl Programs {
     /// Builds compose, if it is missing: two minutes.
     pub(crate) async fn build_compose(&self, say: fn(&str)) -> Result<(), KubeError> {
         self.build_all(&[&COMPOSE], say).await
+    }
+
+    /// Whether [`Programs::etcd_peer`] is there.
+    pub fn peer_built(&self) -> bool {
+        self.missing(&[&ETCD_PEER]).is_empty()
+    }
+
+    /// Builds [`Programs::etcd_peer`], if it is missing: a minute.
+    pub async fn build_peer(&self, say: fn(&str)) -> Result<(), KubeError> {
+        self.build_all(&[&ETCD_PEER], say).await
     }
 
     /// Builds kind and kubeadm, if they are missing: a minute after Kubernetes.
@@ -327,8 +345,13 @@ mod tests {
     }
 
     #[test]
+    fn the_peer_is_of_the_version_that_is_said() {
+        assert!(ETCD_PEER.pins[0].1.contains(&format!("go.etcd.io/etcd/server/v3 {PEER} ")));
+    }
+
+    #[test]
     fn every_package_to_be_built_is_a_pinned_tool() {
-        for module in MODULES.into_iter().chain([&COMPOSE, &KIND, &KUBEADM]) {
+        for module in MODULES.into_iter().chain([&COMPOSE, &KIND, &KUBEADM, &ETCD_PEER]) {
             for package in module.packages {
                 assert!(module.pins[0].1.contains(package), "{package}");
             }
