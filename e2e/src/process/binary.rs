@@ -23,13 +23,15 @@ pub fn schedia() -> &'static Path {
             assert!(path.is_file(), "{VARIABLE} names no file: {}", path.display());
             path
         }
-        None => build(),
+        None => build(&[]),
     })
 }
 
-fn build() -> PathBuf {
+/// Builds `schedia`, if it is stale, with more `arguments` for cargo, such as `--release`.
+pub fn build(arguments: &[&str]) -> PathBuf {
     let output = Command::new("cargo")
         .args(["build", "--locked", "--bin", "schedia", "--message-format", "json-render-diagnostics"])
+        .args(arguments)
         .current_dir(crate::paths::workspace())
         .stderr(Stdio::inherit())
         .output()

@@ -4,6 +4,7 @@ use super::Node;
 use crate::wait::eventually;
 use schedia_api::{Role, Status};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -21,7 +22,13 @@ pub struct Cluster {
 impl Cluster {
     /// No nodes yet.
     pub fn new() -> Cluster {
-        let dir = tempfile::Builder::new().prefix("schedia-e2e-").tempdir().expect("a temporary directory");
+        Cluster::within(&std::env::temp_dir())
+    }
+
+    /// No nodes yet. They will have their directories below one that is made here in `place`.
+    pub fn within(place: &Path) -> Cluster {
+        let dir = tempfile::Builder::new().prefix("schedia-e2e-").tempdir_in(place);
+        let dir = dir.expect("a temporary directory");
         Cluster { nodes: Vec::new(), network: [fastrand::u8(1..255), fastrand::u8(..)], dir: Some(dir) }
     }
 

@@ -27,6 +27,7 @@ pub struct Node {
     pub peer: SocketAddr,
     data_dir: PathBuf,
     log: PathBuf,
+    program: Option<PathBuf>,
     disk: Option<SmallDisk>,
     child: Option<Child>,
 }
@@ -37,7 +38,8 @@ impl Node {
         let [http, admin, peer] = free_ports(address);
         let data_dir = dir.join(name);
         let log = dir.join(format!("{name}.log"));
-        Node { name: name.to_owned(), http, admin, peer, data_dir, log, disk: None, child: None }
+        let name = name.to_owned();
+        Node { name, http, admin, peer, data_dir, log, program: None, disk: None, child: None }
     }
 
     /// Starts `schedia serve` with the node's own settings and `arguments`. Its log goes on where it ended.
@@ -45,7 +47,7 @@ impl Node {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("the log can be written");
         let mut words = self.disk.map(|disk| disk.prefix(&self.data_dir)).unwrap_or_default();
-        words.push(binary::schedia().into());
+        words.push(self.program.as_deref().unwrap_or_else(|| binary::schedia()).into());
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
@@ -68,6 +70,11 @@ impl Node {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         self.child = Some(command.spawn().unwrap_or_else(|e| panic!("schedia cannot be started: {e}")));
+    }
+
+    /// From the next start on it runs this build of `schedia`.
+    pub fn use_program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
     }
 
     /// From the next start on it has such a disk.
