@@ -14,6 +14,7 @@
 //! * [`figures`]: what this machine reaches;
 //! * [`wait`]: a condition and a deadline;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
+//! * [`bench`]: clusters measured beside each other, as ratios;
 //! * [`fuzz`]: a fuzzer that works from OpenAPI documents;
 //! * [`load`]: writers that remember every answer, and the check of each at the end;
 //! * [`torture`]: the same processes under every fault, judged by a linearizability checker;
@@ -23,6 +24,7 @@
 //! * Nothing here writes to the working tree, except `cargo fixup`.
 //! * Nothing here is linked into a product binary.
 
+pub mod bench;
 pub mod chart;
 pub mod demo;
 pub mod engine;

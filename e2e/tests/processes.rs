@@ -9,6 +9,8 @@
 mod bad_requests;
 #[path = "processes/balsa.rs"]
 mod balsa;
+#[path = "processes/bench.rs"]
+mod bench;
 #[path = "processes/bounds.rs"]
 mod bounds;
 #[path = "processes/command_line.rs"]
