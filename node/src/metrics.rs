@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use schedia_api::{DiskStatus, ShardStatus};
 use schedia_apps::{NodeId, ShardId};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -98,6 +98,7 @@ struct Scraped {
     committed_index: Family<ShardLabel, Gauge>,
     applied_index: Family<ShardLabel, Gauge>,
     lag: Family<FollowerLabels, Gauge>,
+    clock_offset: Family<ShardLabel, Gauge<f64, AtomicU64>>,
     peer_refused: Family<ReasonLabel, Counter>,
     in_flight_bytes: Gauge,
     disk_free_bytes: Gauge,
@@ -113,6 +114,8 @@ pub struct Now<'a> {
     pub node: Option<NodeId>,
     /// Its shards.
     pub shards: &'a [ShardStatus],
+    /// How far its clock is ahead of the middle of the voters', for each shard that it leads.
+    pub clock_offsets_ms: &'a [(ShardId, i64)],
     /// Its disk.
     pub disk: &'a DiskStatus,
     /// What its peer listener refused since the start.
@@ -213,6 +216,7 @@ impl Metrics {
         r.register("committed_index", "Index of the last entry known to be committed", s.committed_index.clone());
         r.register("applied_index", "Index of the last entry applied here", s.applied_index.clone());
         r.register("lag_entries", "On the leader: entries a member is behind", s.lag.clone());
+        r.register("clock_offset_seconds", "On the leader: its clock ahead of the middle of the voters' clocks", s.clock_offset.clone());
         r.register("peer_refused", "Frames that the peer listener refused", s.peer_refused.clone());
         r.register("in_flight_bytes", "Bytes of commands that wait for their reply", s.in_flight_bytes.clone());
         r.register("disk_free_bytes", "Bytes left on the disk of the data directory", s.disk_free_bytes.clone());
@@ -283,10 +287,15 @@ impl HttpMetrics {
 
 impl Scraped {
     fn set(&self, now: &Now<'_>) {
-        let Now { node, shards, disk, refused, in_flight_bytes, ready, disk_full, synced } = now;
+        let Now { node, shards, clock_offsets_ms, disk, refused, in_flight_bytes, ready, disk_full, synced } =
+            now;
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         // A member that left, or a leader that was deposed, must not leave its last figures behind.
         self.lag.clear();
+        self.clock_offset.clear();
+        for (shard, offset_ms) in *clock_offsets_ms {
+            self.clock_offset.get_or_create(&ShardLabel { shard: shard.0 }).set(*offset_ms as f64 / 1_000.0);
+        }
         for status in *shards {
             let label = ShardLabel { shard: status.shard.0 };
             let index = |at: Option<schedia_api::LogId>| number(at.map_or(0, |at| at.index));
@@ -335,6 +344,7 @@ mod tests {
         let text = metrics.encode(&Now {
             node: None,
             shards: &[],
+            clock_offsets_ms: &[(ShardId(0), -1_500)],
             disk: &DiskStatus { total_bytes: 10, free_bytes: 4 },
             refused: Counts { refused_node: 3, ..Counts::default() },
             in_flight_bytes: 7,
@@ -351,6 +361,7 @@ mod tests {
             "schedia_in_flight_bytes 7",
             "schedia_peer_refused_total{reason=\"node\"} 3",
             "schedia_ready 1",
+            "schedia_clock_offset_seconds{shard=\"0\"} -1.5",
             "schedia_disk_full 1",
             "schedia_unsafe_no_fsync 1",
         ] {

@@ -423,9 +423,11 @@ impl Node {
     /// The metrics as text, positions and disk as they are now.
     pub fn scrape(&self) -> String {
         let shards: Vec<_> = self.shards.iter().map(Shard::status).collect();
+        let offset = |shard: &Shard| Some((shard.id(), shard.clock_offset_ms()?));
         self.metrics.encode(&Now {
             node: self.node_id(),
             shards: &shards,
+            clock_offsets_ms: &self.shards.iter().filter_map(offset).collect::<Vec<_>>(),
             disk: &self.disk(),
             refused: self.peers.counts(),
             in_flight_bytes: self.shards.in_flight_bytes(),
@@ -458,11 +460,12 @@ impl Node {
             )
         });
         let full = self.storage.full().map(|full| alarm("disk_full", full.to_string()));
+        let skew = self.shards.clock_skew().map(|words| alarm("clock_skew", words));
         let unsynced = (!self.storage.is_synced()).then(|| alarm("unsafe_no_fsync", UNSYNCED.to_owned()));
         let removed = self
             .is_removed()
             .then(|| alarm("removed", "this node was removed from its cluster; it may be reset".to_owned()));
-        [failed, full, low, unsynced, removed].into_iter().flatten().collect()
+        [failed, full, low, skew, unsynced, removed].into_iter().flatten().collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! One shard's raft, with openraft's types turned into ours.
 
+use super::clocks::{Middle, Wall};
 use super::config::config;
 use super::entry::Body;
 use super::log::{LogStore, unmark};
@@ -43,6 +44,7 @@ pub(crate) struct Open {
     pub(crate) peers: Peers,
     pub(crate) failure: Failure,
     pub(crate) metrics: ShardMetrics,
+    pub(crate) wall: Wall,
 }
 
 /// The raft of one shard.
@@ -54,6 +56,7 @@ pub(crate) struct Group {
     pub(super) machine: Machine,
     pub(super) log: ShardLog,
     pub(super) network: Network,
+    pub(super) wall: Wall,
     failure: Failure,
     /// One snapshot arrives at a time.
     pub(super) receiving: Arc<Semaphore>,
@@ -121,7 +124,7 @@ impl Writing {
 impl Group {
     /// Opens the group and starts its tasks. It waits for a leader, or stands for election if it is a voter.
     pub(crate) async fn open(open: Open) -> io::Result<Group> {
-        let Open { shard, me, timings, log, state, peers, failure, metrics } = open;
+        let Open { shard, me, timings, log, state, peers, failure, metrics, wall } = open;
         let last_at_open = unmark(&log.ends().last)?.map(log_id);
         let machine = Machine::open(state, metrics).map_err(io::Error::other)?;
         let heartbeat = timings.heartbeat();
@@ -143,6 +146,7 @@ impl Group {
             machine,
             log,
             network,
+            wall,
             failure,
             receiving: Arc::new(Semaphore::new(1)),
             last_at_open,
@@ -187,6 +191,26 @@ impl Group {
             }
             Err(error) => Err(ReadError::Unconfirmed(error.to_string())),
         }
+    }
+
+    /// The middle of the voters' clocks, once this leader knows a majority of them.
+    pub(crate) fn middle(&self) -> Option<Middle> {
+        let metrics = self.raft.metrics();
+        let voters = metrics.borrow_watched().membership_config.voter_ids().map(NodeId).collect();
+        self.network.clocks.middle(&voters, (self.me, self.wall.now_ms()))
+    }
+
+    /// On the leader: how far its wall clock is ahead of the middle of the voters'.
+    pub(crate) fn clock_offset_ms(&self) -> Option<i64> {
+        let middle = self.is_leader().then(|| self.middle())??;
+        Some(middle.offset_ms(self.wall.now_ms()))
+    }
+
+    /// Log time as applied here, and when that was, unless it was read back after a restart.
+    pub(crate) fn time_applied(&self) -> (u64, Option<Instant>) {
+        let (at, timed) = self.machine.time_applied();
+        let before = self.last_at_open.map_or(0, |last| last.index);
+        (at.time_ms, timed.filter(|(index, _)| *index > before).map(|(_, at)| at))
     }
 
     pub(crate) fn machine(&self) -> &Machine {

@@ -23,8 +23,8 @@ use schedia_apps::cluster::Record;
 use schedia_apps::{App, Applications, At, Command, Event, Query, Reply, Stop};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Entries are applied in batches of about this many bytes: queries wait for one batch.
 const BATCH_BYTES: usize = 512 << 10;
@@ -52,6 +52,8 @@ struct Shared {
 struct Live {
     applications: Applications,
     at: At,
+    /// The last entry with commands that was applied since the start, and when that was: others tell no time.
+    timed: Option<(u64, Instant)>,
 }
 
 impl Machine {
@@ -64,7 +66,7 @@ impl Machine {
         let record = applications.cluster().record().cloned();
         let feed = Feed::new(applications.kv().revision());
         Ok(Machine(Arc::new(Shared {
-            live: RwLock::new(Live { applications, at: at(&checkpoint) }),
+            live: RwLock::new(Live { applications, at: at(&checkpoint), timed: None }),
             membership: Mutex::new(Arc::new(membership)),
             applied: watch::Sender::new(applied),
             record: watch::Sender::new(record),
@@ -86,9 +88,10 @@ impl Machine {
         Ok((live.at, answer?))
     }
 
-    /// The place of the last applied entry.
-    pub(crate) fn at(&self) -> At {
-        self.0.live.read().unwrap_or_else(PoisonError::into_inner).at
+    /// The place of the last applied entry, and of the last one with commands its index and when it was applied.
+    pub(crate) fn time_applied(&self) -> (At, Option<(u64, Instant)>) {
+        let live = self.0.live.read().unwrap_or_else(PoisonError::into_inner);
+        (live.at, live.timed)
     }
 
     /// The last entry applied, as it changes.
@@ -144,7 +147,7 @@ impl Machine {
         let mut live = shared.live.write().map_err(|_| poisoned())?;
         let mut checkpoint = shared.state.applied();
         let mut batch = shared.state.batch();
-        let mut membership = None;
+        let (mut membership, now) = (None, Instant::now());
         let mut events = Vec::new();
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -166,6 +169,7 @@ impl Machine {
                     checkpoint.time_ms = checkpoint.time_ms.max(stamp.time_ms);
                     checkpoint.epoch = stamp.epoch;
                     checkpoint.level = checkpoint.level.max(Some(stamp.level));
+                    live.timed = Some((entry.log_id.index, now));
                     let at = at(&checkpoint);
                     let mut results = Vec::with_capacity(commands.len());
                     for (position, command) in commands.into_iter().enumerate() {
@@ -231,7 +235,7 @@ impl Machine {
         let installing = shared.state.install(received).map_err(broken)?;
         let mut live = shared.live.write().map_err(|_| poisoned())?;
         let (checkpoint, replaced) = installing.swap();
-        let before = std::mem::replace(&mut *live, Live { applications, at: at(&checkpoint) });
+        let before = std::mem::replace(&mut *live, Live { applications, at: at(&checkpoint), timed: None });
         *shared.membership.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(membership);
         shared.record.send_replace(record);
         // Whoever watches reads what the snapshot brought from its history.

@@ -10,6 +10,7 @@
 //! Not here: batching, deadlines and forwarding (`crate::shards`), bytes on the wire (`crate::peer`), bytes on disk
 //! (`crate::storage`).
 
+mod clocks;
 mod config;
 mod entry;
 mod feed;
@@ -27,6 +28,7 @@ mod suite;
 mod types;
 mod wire;
 
+pub(crate) use clocks::{Middle, Wall};
 pub(crate) use entry::{Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Stamp};
 pub(crate) use feed::{Feed, Reader, key as feed_key};
 pub(crate) use group::{Group, Leader, Open, ReadError, WriteError, Writing};

@@ -9,6 +9,7 @@
 //! * Answers are handed to openraft in the order of their requests.
 //! * What a stream has in flight is bounded in frames and bytes.
 
+use super::clocks::Clocks;
 use super::snapshot::{SnapshotData, chunks};
 use super::types::{RaftLogId, SnapshotMeta, Types, Vote, decode_vote};
 use super::wire;
@@ -55,6 +56,8 @@ pub(crate) struct Network {
     /// Where members are, as last heard: openraft keeps a client over a change of its address.
     /// std Mutex: never held across an await.
     addresses: Arc<Mutex<BTreeMap<NodeId, Arc<str>>>>,
+    /// What members' wall clocks show, as they report with every answer to an append.
+    pub(super) clocks: Clocks,
 }
 
 impl Network {
@@ -66,7 +69,16 @@ impl Network {
         patience: Duration,
     ) -> Self {
         let snapshots = Arc::new(Semaphore::new(1));
-        Network { peers, shard, me, heartbeat, patience, snapshots, addresses: Arc::default() }
+        Network {
+            peers,
+            shard,
+            me,
+            heartbeat,
+            patience,
+            snapshots,
+            addresses: Arc::default(),
+            clocks: Clocks::default(),
+        }
     }
 
     /// A member is there from now on, for the clients that were made before too.
@@ -286,7 +298,7 @@ where
                     let sent = self.sent.pop_front()?;
                     self.bytes -= sent.bytes;
                     self.answered = Instant::now();
-                    let item = answer.and_then(|answer| result(&answer, &sent));
+                    let item = answer.and_then(|answer| result(&answer, &sent, self.client));
                     let goes_on = matches!(&item, Ok(Ok(matched)) if *matched == sent.last);
                     return Some((item, goes_on.then_some(self)));
                 }
@@ -343,8 +355,9 @@ async fn wait(
     }
 }
 
-fn result(answer: &[u8], sent: &Sent) -> Item {
-    let response = wire::decode_appended(answer).map_err(malformed)?;
+fn result(answer: &[u8], sent: &Sent, client: &Client) -> Item {
+    let (response, wall_ms) = wire::decode_appended(answer).map_err(malformed)?;
+    client.network.clocks.note(client.id, wall_ms);
     // openraft unwraps this: a conflict with nothing before it cannot be.
     if matches!(response, AppendEntriesResponse::Conflict) && sent.prev.is_none() {
         return Err(malformed(io::Error::other("a conflict with the beginning of the log")));

@@ -20,7 +20,7 @@ impl Group {
                 self.hear();
                 raft.append_entries(request)
                     .await
-                    .map(|answer| wire::encode_appended(&answer))
+                    .map(|answer| wire::encode_appended(&answer, self.wall.now_ms()))
                     .map_err(|_| ())
             }
             Kind::Vote => {

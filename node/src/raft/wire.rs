@@ -56,22 +56,26 @@ enum Appended {
     HigherVote(Ballot),
 }
 
-pub(super) fn encode_appended(response: &AppendEntriesResponse<Types>) -> Bytes {
-    encode(&match response {
+/// `wall_ms` is what the answering member's wall clock shows.
+pub(super) fn encode_appended(response: &AppendEntriesResponse<Types>, wall_ms: u64) -> Bytes {
+    let appended = match response {
         AppendEntriesResponse::Success => Appended::Success,
         AppendEntriesResponse::PartialSuccess(upto) => Appended::Partial(upto.map(log_id)),
         AppendEntriesResponse::Conflict => Appended::Conflict,
         AppendEntriesResponse::HigherVote(vote) => Appended::HigherVote((*vote).into()),
-    })
+    };
+    encode(&(appended, wall_ms))
 }
 
-pub(super) fn decode_appended(bytes: &[u8]) -> io::Result<AppendEntriesResponse<Types>> {
-    Ok(match decode("answer to append", bytes)? {
+pub(super) fn decode_appended(bytes: &[u8]) -> io::Result<(AppendEntriesResponse<Types>, u64)> {
+    let (appended, wall_ms) = decode("answer to append", bytes)?;
+    let response = match appended {
         Appended::Success => AppendEntriesResponse::Success,
         Appended::Partial(upto) => AppendEntriesResponse::PartialSuccess(upto.map(raft_log_id)),
         Appended::Conflict => AppendEntriesResponse::Conflict,
         Appended::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote.into()),
-    })
+    };
+    Ok((response, wall_ms))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -183,4 +187,17 @@ pub(crate) fn encode_read_index(index: Option<u64>) -> Bytes {
 
 pub(crate) fn decode_read_index(bytes: &[u8]) -> io::Result<Option<u64>> {
     decode("read index", bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_an_append_carries_the_clock_of_who_gives_it() {
+        let bytes = encode_appended(&AppendEntriesResponse::Success, 300);
+        assert_eq!(bytes[..], [1, 0, 0xac, 2]);
+        assert!(matches!(decode_appended(&bytes), Ok((AppendEntriesResponse::Success, 300))));
+        decode_appended(&bytes[..2]).unwrap_err();
+    }
 }

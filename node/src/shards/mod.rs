@@ -10,6 +10,7 @@
 //!
 //! Not here: openraft's types (`crate::raft`), who may ask (doors), what membership should be (`membership`).
 
+mod clock;
 mod error;
 mod forward;
 mod lonely;
@@ -28,7 +29,7 @@ pub use watch::Watch;
 
 use crate::metrics::Metrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request, Service};
-use crate::raft::{Group, Open};
+use crate::raft::{Group, Open, Wall};
 use crate::storage::{OpenError, Storage};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -86,6 +87,7 @@ pub struct Shards {
     starting: tokio::sync::Mutex<()>,
     slots: [OnceLock<Shard>; SHARDS_MAX],
     signals: membership::Signals,
+    wall: Wall,
 }
 
 impl Shards {
@@ -100,7 +102,14 @@ impl Shards {
             starting: tokio::sync::Mutex::default(),
             slots: Default::default(),
             signals: Default::default(),
+            wall: Wall::system(),
         }
+    }
+
+    /// On another wall clock.
+    #[cfg(test)]
+    fn on(self, wall: Wall) -> Self {
+        Shards { wall, ..self }
     }
 
     /// Starts shards `0..count` that do not run yet, as node `node_id` of `cluster_id`. Repeatable.
@@ -152,7 +161,8 @@ impl Shards {
             opened.await.map_err(|e| stopped(e.to_string()))?.map_err(|e| stopped(e.to_string()))?;
         let (timings, peers, failure) = (self.timings, self.peers.clone(), self.storage.failure().clone());
         let metrics = self.metrics.shard(id);
-        let open = Open { shard: id, me, timings, log, state, peers, failure, metrics: metrics.clone() };
+        let (counted, wall) = (metrics.clone(), self.wall.clone());
+        let open = Open { shard: id, me, timings, log, state, peers, failure, metrics: counted, wall };
         let group = Group::open(open).await;
         let group = Arc::new(group.map_err(|e| stopped(e.to_string()))?);
         let rules = match self.shard(ShardId(0)) {
@@ -184,6 +194,11 @@ impl Shards {
     /// The entry that removed this node from its cluster, once it has applied it or a peer has said so.
     pub fn own_removal(&self, me: NodeId) -> Option<u64> {
         self.iter().find_map(|shard| shard.removed(me)).or_else(|| self.peers.removed())
+    }
+
+    /// What is wrong with this node's clock, if it leads and is over a second off the middle of the voters'.
+    pub fn clock_skew(&self) -> Option<String> {
+        self.iter().filter_map(Shard::clock_offset_ms).find_map(clock::skew)
     }
 
     /// Bytes of commands that wait for their reply, all shards together.

@@ -4,11 +4,10 @@
 //! instead of getting more.
 //!
 //! Invariants:
-//! * Stamps of one leader never run backwards, whatever its wall clock does: after the first they follow the monotonic
-//!   clock.
 //! * Only the cluster's level is proposed.
 //! * A command whose caller has given up before it was proposed is never proposed.
 
+use super::clock::{Known, LogClock};
 use super::rules::Rules;
 use super::{Applied, ShardError, Timings};
 use crate::raft::{
@@ -20,7 +19,7 @@ use futures::stream::FuturesUnordered;
 use schedia_apps::{At, Reply};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -178,8 +177,9 @@ fn batches(waiting: Vec<Waiting>) -> Vec<Vec<Waiting>> {
 
 fn stamp(group: &Group, rules: &Rules, clock: &mut LogClock) -> Stamp {
     let (level, epoch) = rules.get();
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let time_ms = clock.stamp(group.term(), group.machine().at().time_ms, wall, Instant::now());
+    let (applied_ms, applied_at) = group.time_applied();
+    let (term, middle, now) = (group.term(), group.middle(), Instant::now());
+    let time_ms = clock.stamp(Known { term, applied_ms, applied_at, middle, now });
     Stamp { level, epoch, time_ms }
 }
 
@@ -223,34 +223,6 @@ fn submit_error(error: WriteError) -> SubmitError {
     }
 }
 
-/// Where the stamps of a leader come from.
-#[derive(Default)]
-struct LogClock {
-    /// The term led, and a stamp with the moment it was given at.
-    base: Option<(u64, u64, Instant)>,
-    last_ms: u64,
-}
-
-impl LogClock {
-    /// The next stamp: the wall clock's at the first of a term, from then on what the monotonic clock adds.
-    /// Never before the last applied entry's, nor before the stamp given last.
-    fn stamp(&mut self, term: u64, applied_ms: u64, wall_ms: u64, now: Instant) -> u64 {
-        let least = self.last_ms.max(applied_ms);
-        let stamp = match self.base {
-            Some((led, base_ms, at)) if led == term => {
-                base_ms + now.saturating_duration_since(at).as_millis() as u64
-            }
-            _ => {
-                let base_ms = least.max(wall_ms);
-                self.base = Some((term, base_ms, now));
-                base_ms
-            }
-        };
-        self.last_ms = stamp.max(least);
-        self.last_ms
-    }
-}
-
 /// How long a caller without a deadline of its own is worth waiting for: an election and a half.
 pub(super) fn election(timings: Timings) -> Duration {
     3 * timings.election_max()
@@ -285,31 +257,5 @@ mod tests {
                 prop_assert!(!batch.is_empty() && batch.iter().sum::<usize>() <= COMMANDS_BYTES_MAX);
             }
         }
-
-        #[test]
-        fn log_time_never_runs_backwards(
-            steps in prop::collection::vec((0u64..3, 0u64..1_000_000, 0u64..1_000_000, 0u64..5_000), 1..50),
-        ) {
-            let (mut clock, mut now, mut last) = (LogClock::default(), Instant::now(), 0);
-            for (term, applied_ms, wall_ms, elapsed_ms) in steps {
-                now += Duration::from_millis(elapsed_ms);
-                let stamp = clock.stamp(term, applied_ms, wall_ms, now);
-                prop_assert!(stamp >= last && stamp >= applied_ms);
-                last = stamp;
-            }
-        }
-    }
-
-    #[test]
-    fn a_wall_clock_that_leaps_during_a_term_changes_nothing() {
-        let (mut clock, begin) = (LogClock::default(), Instant::now());
-        assert_eq!(clock.stamp(1, 0, 1_000, begin), 1_000);
-        assert_eq!(clock.stamp(1, 1_000, 9_000_000, begin + Duration::from_millis(5)), 1_005);
-        assert_eq!(clock.stamp(1, 1_005, 3, begin + Duration::from_millis(7)), 1_007);
-        assert_eq!(
-            clock.stamp(2, 1_007, 2_000, begin + Duration::from_millis(9)),
-            2_000,
-            "a new term asks again"
-        );
     }
 }

@@ -248,6 +248,11 @@ impl Shard {
         self.0.group.machine().record()
     }
 
+    /// On the leader: how far its wall clock is ahead of the middle of the voters', in milliseconds.
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.0.group.clock_offset_ms()
+    }
+
     /// Whether this node leads the shard, as far as it knows.
     pub fn is_leader(&self) -> bool {
         self.0.group.is_leader()

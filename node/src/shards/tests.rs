@@ -1,6 +1,7 @@
 //! Nodes of one process that talk over loopback and write real files.
 
 mod bounds;
+mod clock;
 mod once;
 mod watch;
 
@@ -11,6 +12,7 @@ use crate::storage::Options;
 use schedia_apps::{Command, Query, Reply, kv};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -29,6 +31,8 @@ struct Node {
     id: NodeId,
     dir: TempDir,
     address: String,
+    /// How far its wall clock is ahead.
+    ahead_ms: Arc<AtomicI64>,
     running: Option<Running>,
 }
 
@@ -45,6 +49,7 @@ impl Node {
             id: NodeId(id),
             dir: TempDir::new().unwrap(),
             address: "127.0.0.1:0".into(),
+            ahead_ms: Arc::default(),
             running: None,
         };
         node.run().await;
@@ -64,7 +69,8 @@ impl Node {
             http_url: "http://nowhere".into(),
             seed: false,
         });
-        let shards = Arc::new(Shards::new(storage, Timings::default(), peers.clone(), Arc::default()));
+        let shards = Shards::new(storage, Timings::default(), peers.clone(), Arc::default());
+        let shards = Arc::new(shards.on(clock::wall(self.ahead_ms.clone())));
         shards.start(&"test".parse().unwrap(), self.id, 1).await.unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn({
