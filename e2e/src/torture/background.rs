@@ -3,6 +3,7 @@
 //! Invariant: whoever is told to stop comes to an end that leaves the cluster whole. What it could not finish is an error.
 
 use super::fault::Kind;
+use super::network::{Trouble, Way};
 use super::world::{RECOVERY_MAX, World, member, reset};
 use crate::wait::until;
 use schedia_api::{Client, Role, Status, TransferLeader};
@@ -18,6 +19,11 @@ use tokio::time::{sleep, timeout};
 const PAUSE: Duration = Duration::from_millis(100);
 /// What a busy disk is given to sync at once, over and over in the same place.
 const BUSY_BYTES: usize = 4 << 20;
+
+/// Large writes, more than the 64 MiB that a leader keeps of its log.
+const MUCH: usize = 80;
+const MUCH_BYTES: usize = 1 << 20;
+const MUCH_AT_ONCE: usize = 4;
 
 /// A fault of its own task.
 pub struct Background {
@@ -64,7 +70,7 @@ pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Op
         Kind::Transfers => tokio::spawn(admins.transfers()),
         Kind::Members => {
             // One change after another: two that do not know of each other would undo each other's.
-            let alone = world.changing.clone().try_lock_owned().ok()?;
+            let alone = world.alone.clone().try_lock_owned().ok()?;
             tokio::spawn(async move {
                 let done = admins.members().await;
                 drop(alone);
@@ -80,6 +86,50 @@ pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Op
         _ => return None,
     };
     Some(Background { stop: Stop(stop), task })
+}
+
+/// Cuts the node at `place` off, in these ways, until the others have purged what it lacks.
+pub(super) fn left_behind(world: &World, place: usize, ways: Vec<Way>) -> Option<Background> {
+    // Two of them at once could leave no majority to write to.
+    let alone = world.alone.clone().try_lock_owned().ok()?;
+    world.network.trouble(&ways, Trouble::Silent);
+    let others = world.cluster.nodes.iter().enumerate().filter(|(other, _)| *other != place);
+    let (urls, clients): (Vec<_>, Vec<_>) = others.map(|(_, node)| (node.http_url(), node.client())).unzip();
+    let free = world.network.freer(ways);
+    let task = tokio::spawn(async move {
+        let written = write_much(&urls).await;
+        let all = clients.iter().map(|client| timeout(Duration::from_secs(10), client.snapshot()));
+        let _ = futures::future::join_all(all).await;
+        free();
+        drop(alone);
+        written
+    });
+    // It ends by itself.
+    Some(Background { stop: Stop(Arc::default()), task })
+}
+
+/// Writes more than a leader keeps of its log, to keys that no client looks at.
+async fn write_much(urls: &[String]) -> Result<(), String> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+    let http = http.map_err(|e| e.to_string())?;
+    let (http, mut done) = (&http, 0);
+    let deadline = tokio::time::Instant::now() + RECOVERY_MAX;
+    for round in 0_usize.. {
+        let writes = (0..MUCH_AT_ONCE).map(|key| async move {
+            let url = format!("{}/v1/kv?key=much/{key}", urls[(round + key) % urls.len()]);
+            let answer = http.put(url).body(vec![round as u8; MUCH_BYTES]).send().await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        });
+        done += futures::future::join_all(writes).await.into_iter().filter(|done| *done).count();
+        if done >= MUCH {
+            break;
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(format!("{done} of {MUCH} large writes in {} s", RECOVERY_MAX.as_secs()));
+        }
+        sleep(PAUSE / 10).await;
+    }
+    Ok(())
 }
 
 async fn resets(reset: impl Fn() + Send, stop: Arc<AtomicBool>) -> Result<(), String> {

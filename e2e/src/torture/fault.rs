@@ -46,6 +46,8 @@ pub enum Kind {
     BusyDisk,
     /// All nodes make snapshots and purge their logs, again and again.
     Snapshots,
+    /// A follower is cut off until the others have written and purged more than the log keeps: it returns by a snapshot.
+    LeftBehind,
     /// Leadership is handed to another node, again and again.
     Transfers,
     /// A node is added, another one removed and reset, again and again.
@@ -124,6 +126,13 @@ impl Fault {
                 let node = &world.cluster.nodes[place];
                 SmallDisk::FileSize.fill(node.pid(), node.data_dir());
                 (vec![place], Undo::MakeRoom(place))
+            }
+            Kind::LeftBehind => {
+                let place = follower?;
+                (
+                    vec![place],
+                    Undo::Background(background::left_behind(world, place, both_ways(world, &[place]))?),
+                )
             }
             Kind::Resets | Kind::BusyDisk | Kind::Snapshots | Kind::Transfers | Kind::Members => {
                 (Vec::new(), Undo::Background(background::begin(kind, world, random)?))

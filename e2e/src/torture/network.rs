@@ -86,6 +86,12 @@ impl Network {
         self.rules.send_modify(|rules| rules.troubles.retain(|way, _| !ways.contains(way)));
     }
 
+    /// Frees these ways when it is called.
+    pub fn freer(&self, ways: Vec<Way>) -> impl FnOnce() + Send + use<> {
+        let rules = self.rules.clone();
+        move || rules.send_modify(|rules| rules.troubles.retain(|way, _| !ways.contains(way)))
+    }
+
     /// Breaks every connection each time it is called; new ones are let through.
     pub fn resetter(&self) -> impl Fn() + Send + use<> {
         let rules = self.rules.clone();

@@ -52,6 +52,8 @@ pub struct Round {
     pub took: Duration,
     /// From the last fault's end until it was whole again.
     pub recovery: Duration,
+    /// Snapshots that nodes were sent.
+    pub snapshots: usize,
     /// What judging it took.
     pub judged: Duration,
 }
@@ -75,6 +77,7 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
         verdict: Verdict::default(),
         took: Duration::ZERO,
         recovery: Duration::ZERO,
+        snapshots: 0,
         judged: Duration::ZERO,
     };
     let unfinished = play_faults(world, settings, &shared, &mut random, &mut round).await;
@@ -114,6 +117,7 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
         round.history.watches.push(watched);
     }
     round.verdict.violations.extend(world.fallen());
+    round.snapshots = world.snapshots_received();
     let judging = Instant::now();
     let (history, verdict) = tokio::task::spawn_blocking({
         let history = std::mem::take(&mut round.history);
@@ -148,6 +152,8 @@ async fn shared(world: &World, seed: u64) -> Result<Shared, String> {
         Err(format!("{said:?}"))
     });
     let oldest = oldest.await.map_err(|e| e.to_string())?;
+    // What the rounds before have left: nobody asks for it any more, and a long run must not fill the disk.
+    wire.compact(&nodes, oldest).await;
     Ok(Shared {
         wire,
         prefix,

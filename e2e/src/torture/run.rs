@@ -37,6 +37,7 @@ struct Sum {
     connections: u64,
     compared: usize,
     undecided: usize,
+    snapshots: usize,
     recovery_max: Duration,
     faults: BTreeMap<Kind, u64>,
 }
@@ -130,9 +131,10 @@ fn line(round: &Round) -> String {
         groups => format!(", {groups} groups undecided"),
     };
     format!(
-        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown), {changes} changes over {connections} watches; faults: {}; recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
+        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown), {changes} changes over {connections} watches; faults: {}; {} snapshots received, recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
         round.history.seed,
         if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
+        round.snapshots,
         round.recovery.as_secs_f64(),
         round.verdict.compared,
         round.judged.as_secs_f64(),
@@ -153,6 +155,7 @@ impl Sum {
         self.connections += connections;
         self.compared += round.verdict.compared;
         self.undecided += round.verdict.undecided;
+        self.snapshots += round.snapshots;
         self.recovery_max = self.recovery_max.max(round.recovery);
         for (kind, count) in &round.faults {
             *self.faults.entry(*kind).or_default() += count;
@@ -161,13 +164,23 @@ impl Sum {
 
     fn words(&self, took: Duration) -> String {
         let Sum {
-            rounds, operations, done, refused, unknown, changes, connections, compared, undecided, ..
+            rounds,
+            operations,
+            done,
+            refused,
+            unknown,
+            changes,
+            connections,
+            compared,
+            undecided,
+            snapshots,
+            ..
         } = self;
         let faults: Vec<_> =
             self.faults.iter().map(|(kind, count)| format!("  {kind:<16} {count}")).collect();
         format!(
             "{rounds} rounds in {} s: {operations} operations ({done} done, {refused} refused as not applied, {unknown} unknown), \
-             {changes} changes over {connections} watches, {compared} checks, {undecided} groups undecided, slowest recovery {:.1} s, no violation\n{}",
+             {changes} changes over {connections} watches, {compared} checks, {undecided} groups undecided, {snapshots} snapshots received, slowest recovery {:.1} s, no violation\n{}",
             took.as_secs(),
             self.recovery_max.as_secs_f64(),
             faults.join("\n"),

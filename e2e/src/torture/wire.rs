@@ -59,6 +59,19 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Gives up the history below a revision, through the first of these nodes that does it.
+    pub async fn compact(&self, nodes: &[(String, String)], revision: u64) {
+        for (_, url) in nodes {
+            let request = self.http.post(format!("{url}/v1/kv:compact"));
+            let sent = request.json(&serde_json::json!({ "revision": revision })).send().await;
+            if sent.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+        }
+    }
+}
+
 /// A key's group and place in it.
 pub fn place(key: &str) -> Option<(usize, usize)> {
     let (rest, key) = key.rsplit_once('/')?;

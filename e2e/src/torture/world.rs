@@ -22,8 +22,8 @@ pub struct World {
     pub network: Network,
     /// How many vote, while nothing changes that.
     pub voters: usize,
-    /// Held by whoever changes the membership.
-    pub changing: Arc<Mutex<()>>,
+    /// Held by a fault that has no other of its kind beside it.
+    pub alone: Arc<Mutex<()>>,
     advertised: Vec<SocketAddr>,
 }
 
@@ -34,7 +34,7 @@ impl World {
             cluster: Cluster::new(),
             network: Network::new(),
             voters,
-            changing: Arc::default(),
+            alone: Arc::default(),
             advertised: Vec::new(),
         };
         for place in 0..voters + usize::from(spare) {
@@ -122,6 +122,11 @@ impl World {
             }
         })
         .await
+    }
+
+    /// How often a node was sent a snapshot, since logs were forgotten.
+    pub fn snapshots_received(&self) -> usize {
+        self.cluster.nodes.iter().map(|node| node.log().matches("receiving a snapshot").count()).sum()
     }
 
     /// Nodes whose process has ended by itself, or has panicked.

@@ -1,9 +1,9 @@
 //! Linearizability of each group, by porcupine-rs.
 
 use super::{Seen, Verdict};
-use crate::torture::history::{Call, History, Operation, Outcome};
+use crate::torture::history::{Call, History, Noted, Operation, Outcome};
 use crate::torture::model::{Group, Step};
-use porcupine_rs::{CheckResult, check_operations_info_timeout, check_operations_timeout};
+use porcupine_rs::{Annotation, CheckResult, check_operations_info_timeout, check_operations_timeout};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -44,8 +44,19 @@ pub fn visualize(history: &History, group: usize, path: &Path) -> std::io::Resul
     let first = ends.partition_point(|until| !refused(*until));
     let until = ends.get(first).copied();
     // With a time limit it tells a refusal from a search cut short no more: only its drawing is used.
-    let (_, info) = check_operations_info_timeout(&steps(history, group, &seen, until), SEARCH_MAX);
+    let (_, mut info) = check_operations_info_timeout(&steps(history, group, &seen, until), SEARCH_MAX);
+    let faults = history.faults.iter().filter(|fault| until.is_none_or(|until| fault.at_us <= until));
+    info.add_annotations(faults.map(annotation).collect());
     porcupine_rs::visualize_path(&info, path)
+}
+
+fn annotation(fault: &Noted) -> Annotation {
+    Annotation {
+        tag: Some("faults".to_owned()),
+        start: fault.at_us as i64,
+        description: fault.what.clone(),
+        ..Annotation::default()
+    }
 }
 
 fn groups(history: &History) -> BTreeSet<usize> {

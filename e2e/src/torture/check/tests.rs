@@ -280,7 +280,12 @@ fn a_kept_history_is_judged_the_same_and_drawn() {
     let (mut operations, events) = three();
     operations.push(get(30, 39, 4, cell(1, 2)));
     operations.push(lost(40, Call::Delete { key: 1 }));
-    let history = History { seed: 7, operations, watches: vec![watched(4, events)], faults: Vec::new() };
+    let history = History {
+        seed: 7,
+        operations,
+        watches: vec![watched(4, events)],
+        faults: vec![crate::torture::history::Noted { at_us: 3, what: "a fault".into() }],
+    };
     let path = dir.path().join("history.jsonl");
     history.write(&path).unwrap();
     let read = History::read(&path).unwrap();
@@ -289,5 +294,6 @@ fn a_kept_history_is_judged_the_same_and_drawn() {
     assert_eq!((verdict.refused_groups.clone(), verdict.violations.is_empty()), (vec![0], false));
     let page = dir.path().join("group-0.html");
     visualize(&read, 0, &page).unwrap();
-    assert!(std::fs::read_to_string(page).unwrap().contains("Found"));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("Found") && page.contains("a fault"));
 }
