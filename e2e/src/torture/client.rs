@@ -1,5 +1,8 @@
 //! A client: one call after another, through nodes drawn at random, on keys that all clients share.
 //!
+//! Some writes are sent under an `Idempotency-Key` until they are answered, to whatever node, also to two at once: they must take effect
+//! once, and all of their answers must be the same.
+//!
 //! It expects what it saw last, so that compare-and-set and transactions hold often and fail often.
 
 use super::history::{Answer, Call, Cells, KEYS, Operation, Outcome};
@@ -13,6 +16,10 @@ use tokio::time::sleep;
 const THINK_MAX_MS: u64 = 16;
 /// After a refusal, a cluster without a leader is not hammered.
 const PAUSE: Duration = Duration::from_millis(25);
+/// So many writes of a hundred are sent under an `Idempotency-Key`.
+const KEYED_PERCENT: u32 = 40;
+/// How often such a write is sent.
+const ATTEMPTS_MAX: usize = 8;
 /// A client remembers each operation: this bounds a round.
 const OPERATIONS_MAX: usize = 20_000;
 
@@ -48,12 +55,48 @@ impl Shared {
     pub async fn send(&self, client: u32, node: usize, group: usize, call: Call) -> Operation {
         let (name, url) = &self.nodes[node];
         let begun_us = self.now_us();
-        let outcome = self.wire.send(url, group, &call).await;
-        if let Outcome::Done(answer) = &outcome {
+        let outcome = self.wire.send(url, group, &call, None).await;
+        self.note(&outcome);
+        let ended_us = self.now_us();
+        Operation { client, node: name.clone(), copies: 1, group, call, begun_us, ended_us, outcome }
+    }
+
+    /// Sends a write under a key until it is answered, now and then through two nodes at once.
+    async fn send_again(
+        &self,
+        client: u32,
+        random: &mut fastrand::Rng,
+        group: usize,
+        call: Call,
+        key: &str,
+    ) -> Operation {
+        let begun_us = self.now_us();
+        let (mut outcome, mut copies, mut node) = (None, 0, String::new());
+        for _ in 0..ATTEMPTS_MAX {
+            let at_once = if random.u32(..4) == 0 { 2 } else { 1 };
+            let nodes: Vec<_> = (0..at_once).map(|_| &self.nodes[random.usize(..self.nodes.len())]).collect();
+            let sent = nodes.iter().map(|(_, url)| self.wire.send(url, group, &call, Some(key)));
+            let come_to = futures::future::join_all(sent).await;
+            outcome = come_to.into_iter().chain(outcome).reduce(Outcome::and);
+            copies += at_once;
+            node.clone_from(&nodes[0].0);
+            let answered = matches!(outcome, Some(Outcome::Done(_) | Outcome::Wrong(_)));
+            if answered || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        let outcome = outcome.expect("it was sent once at least");
+        self.note(&outcome);
+        let ended_us = self.now_us();
+        Operation { client, node, copies, group, call, begun_us, ended_us, outcome }
+    }
+
+    fn note(&self, outcome: &Outcome) {
+        if let Outcome::Done(answer) = outcome {
             self.done.fetch_add(1, Ordering::Relaxed);
             self.newest.fetch_max(answer.revision().unwrap_or(0), Ordering::Relaxed);
         }
-        Operation { client, node: name.clone(), group, call, begun_us, ended_us: self.now_us(), outcome }
     }
 }
 
@@ -63,6 +106,7 @@ pub struct Client {
     random: fastrand::Rng,
     shared: Arc<Shared>,
     values: u64,
+    keys: u64,
     /// What it saw last of each group.
     known: Vec<Cells>,
     operations: Vec<Operation>,
@@ -73,16 +117,23 @@ impl Client {
     pub fn new(number: u32, seed: u64, shared: Arc<Shared>) -> Client {
         let random = fastrand::Rng::with_seed(seed ^ (u64::from(number) << 32));
         let known = vec![Cells::default(); shared.groups];
-        Client { number, random, shared, values: 0, known, operations: Vec::new() }
+        Client { number, random, shared, values: 0, keys: 0, known, operations: Vec::new() }
     }
 
     /// Calls until it is stopped; all it remembers.
     pub async fn run(mut self) -> Vec<Operation> {
         while !self.shared.stop.load(Ordering::Relaxed) && self.operations.len() < OPERATIONS_MAX {
-            let (node, group) =
-                (self.random.usize(..self.shared.nodes.len()), self.random.usize(..self.known.len()));
+            let group = self.random.usize(..self.known.len());
             let call = self.call(group);
-            let operation = self.shared.send(self.number, node, group, call).await;
+            let shared = self.shared.clone();
+            let operation = if call.writes() && self.random.u32(..100) < KEYED_PERCENT {
+                self.keys += 1;
+                let key = format!("{}/{}/{}", shared.prefix, self.number, self.keys);
+                shared.send_again(self.number, &mut self.random, group, call, &key).await
+            } else {
+                let node = self.random.usize(..shared.nodes.len());
+                shared.send(self.number, node, group, call).await
+            };
             match &operation.outcome {
                 Outcome::Done(answer) => self.learn(group, &operation.call, answer),
                 _ => sleep(PAUSE).await,

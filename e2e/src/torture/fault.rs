@@ -128,7 +128,9 @@ impl Fault {
                 (vec![place], Undo::MakeRoom(place))
             }
             Kind::LeftBehind => {
-                let place = follower?;
+                let members = world.members().await.into_iter().map(|(place, _)| place);
+                let place =
+                    random.choice(members.filter(|place| Some(*place) != leader).collect::<Vec<_>>())?;
                 (
                     vec![place],
                     Undo::Background(background::left_behind(world, place, both_ways(world, &[place]))?),

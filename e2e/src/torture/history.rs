@@ -73,6 +73,16 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// Whether it may change something.
+    pub fn writes(&self) -> bool {
+        match self {
+            Call::Put { .. } | Call::PutIf { .. } | Call::Delete { .. } | Call::Txn { .. } => true,
+            Call::Get { .. } | Call::List | Call::Stale | Call::Past { .. } => false,
+        }
+    }
+}
+
 /// What a node answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -139,13 +149,31 @@ pub enum Outcome {
     Wrong(String),
 }
 
+impl Outcome {
+    /// What two copies of one write have come to, sent under one `Idempotency-Key`.
+    pub fn and(self, other: Outcome) -> Outcome {
+        match (self, other) {
+            (Outcome::Done(one), Outcome::Done(other)) if one != other => {
+                Outcome::Wrong(format!("two answers to one key: {one:?} and {other:?}"))
+            }
+            (Outcome::Wrong(words), _) | (_, Outcome::Wrong(words)) => Outcome::Wrong(words),
+            (Outcome::Done(answer), _) | (_, Outcome::Done(answer)) => Outcome::Done(answer),
+            (Outcome::Unknown(words), _) | (_, Outcome::Unknown(words)) => Outcome::Unknown(words),
+            (Outcome::NotApplied(words), Outcome::NotApplied(_)) => Outcome::NotApplied(words),
+        }
+    }
+}
+
 /// One operation of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Whose.
     pub client: u32,
-    /// The node that was asked.
+    /// The node that was asked, the last one of several.
     pub node: String,
+    /// How often it was sent; more than once only under an `Idempotency-Key`.
+    #[serde(default = "once")]
+    pub copies: u32,
     /// The group of keys.
     pub group: usize,
     /// What was asked for.
@@ -156,6 +184,10 @@ pub struct Operation {
     pub ended_us: u64,
     /// The outcome.
     pub outcome: Outcome,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// A change that a watch showed.

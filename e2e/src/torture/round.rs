@@ -144,7 +144,7 @@ async fn shared(world: &World, seed: u64) -> Result<Shared, String> {
         // Any member: the first node may be the one that waits.
         let mut said = Vec::new();
         for (_, url) in &nodes {
-            match wire.send(url, MARKS, &Call::List).await {
+            match wire.send(url, MARKS, &Call::List, None).await {
                 Outcome::Done(Answer::Listed { revision, .. }) => return Ok(revision),
                 other => said.push(other),
             }

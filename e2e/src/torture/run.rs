@@ -33,6 +33,7 @@ struct Sum {
     done: usize,
     refused: usize,
     unknown: usize,
+    copies: usize,
     changes: usize,
     connections: u64,
     compared: usize,
@@ -102,6 +103,7 @@ struct Counts {
     done: usize,
     refused: usize,
     unknown: usize,
+    copies: usize,
     changes: usize,
     connections: u64,
 }
@@ -116,6 +118,7 @@ impl Counts {
             done: count(|outcome| matches!(outcome, Outcome::Done(_))),
             refused: count(|outcome| matches!(outcome, Outcome::NotApplied(_))),
             unknown: count(|outcome| matches!(outcome, Outcome::Unknown(_))),
+            copies: history.operations.iter().map(|operation| operation.copies as usize - 1).sum(),
             changes: history.watches.iter().map(|watched| watched.events.len()).sum(),
             connections: history.watches.iter().map(|watched| watched.connections).sum(),
         }
@@ -124,14 +127,15 @@ impl Counts {
 
 /// One line of a round.
 fn line(round: &Round) -> String {
-    let Counts { operations, done, refused, unknown, changes, connections } = Counts::of(&round.history);
+    let Counts { operations, done, refused, unknown, copies, changes, connections } =
+        Counts::of(&round.history);
     let faults: Vec<_> = round.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     let undecided = match round.verdict.undecided {
         0 => String::new(),
         groups => format!(", {groups} groups undecided"),
     };
     format!(
-        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown), {changes} changes over {connections} watches; faults: {}; {} snapshots received, recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
+        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown, {copies} copies), {changes} changes over {connections} watches; faults: {}; {} snapshots received, recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
         round.history.seed,
         if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
         round.snapshots,
@@ -145,12 +149,14 @@ fn line(round: &Round) -> String {
 
 impl Sum {
     fn add(&mut self, round: &Round) {
-        let Counts { operations, done, refused, unknown, changes, connections } = Counts::of(&round.history);
+        let Counts { operations, done, refused, unknown, copies, changes, connections } =
+            Counts::of(&round.history);
         self.rounds += 1;
         self.operations += operations;
         self.done += done;
         self.refused += refused;
         self.unknown += unknown;
+        self.copies += copies;
         self.changes += changes;
         self.connections += connections;
         self.compared += round.verdict.compared;
@@ -169,6 +175,7 @@ impl Sum {
             done,
             refused,
             unknown,
+            copies,
             changes,
             connections,
             compared,
@@ -179,7 +186,7 @@ impl Sum {
         let faults: Vec<_> =
             self.faults.iter().map(|(kind, count)| format!("  {kind:<16} {count}")).collect();
         format!(
-            "{rounds} rounds in {} s: {operations} operations ({done} done, {refused} refused as not applied, {unknown} unknown), \
+            "{rounds} rounds in {} s: {operations} operations ({done} done, {refused} refused as not applied, {unknown} unknown, {copies} copies under a key), \
              {changes} changes over {connections} watches, {compared} checks, {undecided} groups undecided, {snapshots} snapshots received, slowest recovery {:.1} s, no violation\n{}",
             took.as_secs(),
             self.recovery_max.as_secs_f64(),

@@ -31,8 +31,8 @@ impl Wire {
         Wire { http, prefix: prefix.to_owned() }
     }
 
-    /// Sends a call to the node at `url`.
-    pub async fn send(&self, url: &str, group: usize, call: &Call) -> Outcome {
+    /// Sends a call to the node at `url`; a write under an `Idempotency-Key`, if it has one.
+    pub async fn send(&self, url: &str, group: usize, call: &Call, key: Option<&str>) -> Outcome {
         let name = |key: &usize| format!("{}/{group}/{key}", self.prefix);
         let kv = |key: &usize| format!("{url}/v1/kv?key={}", name(key));
         let list = format!("{url}/v1/kv?prefix={}/{group}/", self.prefix);
@@ -51,6 +51,10 @@ impl Wire {
                 *values,
                 *expected,
             )),
+        };
+        let request = match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
         };
         match answered(request).await {
             Ok(shown) => shown.outcome(call),

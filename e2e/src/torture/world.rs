@@ -14,6 +14,9 @@ use tokio::sync::Mutex;
 /// To be whole again: elections, restarts, a snapshot, on a machine whose cores others use.
 pub const RECOVERY_MAX: Duration = Duration::from_secs(90);
 
+/// How often a leader is looked for, within half a second each.
+const LEADER_LOOKS: usize = 4;
+
 /// The cluster of a run.
 pub struct World {
     /// Its processes.
@@ -76,14 +79,14 @@ impl World {
         futures::future::join_all(ask).await
     }
 
-    /// The place of whoever leads in the newest term that a node knows of.
+    /// The place of whoever leads in the newest term that a node knows of; none, if nobody does for a while.
     pub async fn leader(&self) -> Option<usize> {
-        let statuses = self.statuses().await;
-        let newest = statuses.iter().flatten().filter_map(|status| status.shards.first());
-        let newest = newest.filter(|shard| shard.leader.is_some()).max_by_key(|shard| shard.term)?;
-        let leads =
-            |status: &Option<Status>| status.as_ref().is_some_and(|status| status.node_id == newest.leader);
-        statuses.iter().position(leads)
+        for _ in 0..LEADER_LOOKS {
+            if let Some(place) = leader(&self.statuses().await) {
+                return Some(place);
+            }
+        }
+        None
     }
 
     /// Members, at this moment, among the nodes that answer.
@@ -146,6 +149,12 @@ impl World {
         }
         fallen
     }
+}
+
+fn leader(statuses: &[Option<Status>]) -> Option<usize> {
+    let shards = statuses.iter().flatten().filter_map(|status| status.shards.first());
+    let newest = shards.filter(|shard| shard.leader.is_some()).max_by_key(|shard| shard.term)?;
+    statuses.iter().position(|status| status.as_ref().is_some_and(|status| status.node_id == newest.leader))
 }
 
 /// Gives a command of `schedia member` until it is done.

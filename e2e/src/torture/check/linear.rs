@@ -71,7 +71,7 @@ fn steps(history: &History, group: usize, seen: &Seen, until: Option<u64>) -> Ve
 }
 
 fn step(operation: &Operation, seen: &Seen, until: u64) -> Option<Checked> {
-    let Operation { client, node, call, begun_us, ended_us, outcome, group: _ } = operation;
+    let Operation { client, node, call, begun_us, ended_us, outcome, copies: _, group: _ } = operation;
     let reads = matches!(call, Call::Get { .. } | Call::List);
     let (answer, end) = match outcome {
         // Not linearizable, nor meant to be: compared with the watches.

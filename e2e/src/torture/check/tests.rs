@@ -5,15 +5,8 @@ use crate::torture::history::{Answer, Cell, Cells, Change, Event, Operation, Wat
 
 /// An operation of group 0: asked at `begun`, answered at `ended`.
 fn operation(begun: u64, ended: u64, call: Call, outcome: Outcome) -> Operation {
-    Operation {
-        client: begun as u32,
-        node: "n1".into(),
-        group: 0,
-        call,
-        begun_us: begun,
-        ended_us: ended,
-        outcome,
-    }
+    let (client, node) = (begun as u32, "n1".to_owned());
+    Operation { client, node, copies: 1, group: 0, call, begun_us: begun, ended_us: ended, outcome }
 }
 
 fn put(begun: u64, ended: u64, value: u64, revision: u64) -> Operation {
@@ -213,6 +206,17 @@ fn a_revision_that_goes_back_over_groups_or_is_given_twice_is_refused() {
     refused(vec![put(0, 9, 1, 5), elsewhere(get(10, 19, 4, None))], Vec::new(), "after 5 was answered");
     refused(vec![put(0, 50, 1, 5), elsewhere(put(0, 50, 2, 5))], Vec::new(), "given to two writes");
     accepted(vec![put(0, 9, 1, 5), elsewhere(get(10, 19, 5, None))], Vec::new());
+}
+
+#[test]
+fn copies_of_a_write_come_to_what_the_first_answer_says() {
+    let done = |revision| Outcome::Done(Answer::Written { revision });
+    let (refused, lost) = (|| Outcome::NotApplied("503".into()), || Outcome::Unknown("504".into()));
+    assert_eq!(lost().and(done(2)), done(2));
+    assert_eq!(refused().and(done(2)), done(2));
+    assert_eq!(refused().and(lost()), lost(), "a refused copy says nothing of the one before");
+    assert_eq!(refused().and(refused()), refused());
+    assert!(matches!(done(2).and(done(3)), Outcome::Wrong(words) if words.contains("two answers")));
 }
 
 /// Three puts, acknowledged.
