@@ -35,10 +35,10 @@ pub struct Outages {
     pub members: usize,
     /// From the kill, or from the start of the first member, to the first acknowledged write.
     pub milliseconds: Vec<f64>,
-    /// Memory of the largest member before the first kill.
-    pub resident_bytes_before: u64,
-    /// Memory of the largest member after the last return, [`SETTLE`] later.
-    pub resident_bytes_after: u64,
+    /// Bytes of memory of the largest member before the first kill.
+    pub resident_before: u64,
+    /// Bytes of memory of the largest member after the last return, [`SETTLE`] later.
+    pub resident_after: u64,
 }
 
 /// What was killed.
@@ -57,9 +57,9 @@ impl Outages {
         let side = servers.build().name.clone();
         let members = servers.addresses().len();
         let resident = servers.resident_bytes().into_iter().max().unwrap_or_default();
-        let (resident_bytes_before, resident_bytes_after) = (resident, resident);
+        let (resident_before, resident_after) = (resident, resident);
         let milliseconds = Vec::new();
-        Outages { side, killed, keys, members, milliseconds, resident_bytes_before, resident_bytes_after }
+        Outages { side, killed, keys, members, milliseconds, resident_before, resident_after }
     }
 
     /// One more. The cluster is whole again afterwards.
@@ -72,7 +72,7 @@ impl Outages {
         self.milliseconds.push(outage.as_secs_f64() * 1e3);
         servers.whole().await?;
         tokio::time::sleep(SETTLE).await;
-        self.resident_bytes_after = servers.resident_bytes().into_iter().max().unwrap_or_default();
+        self.resident_after = servers.resident_bytes().into_iter().max().unwrap_or_default();
         Ok(())
     }
 }

@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 
 /// Histograms end here. No request that is answered at all takes as long.
 const LATENCY_MAX_US: u64 = 60_000_000;
-/// For the answers that are under way when the window ends.
+/// For the answers that are under way when the window ends, and for a key that is refused while filling.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two tries to fill.
+const PAUSE: Duration = Duration::from_millis(100);
 /// A client gives up after this many.
 const ERRORS_MAX: u64 = 100;
 
@@ -165,7 +167,7 @@ pub async fn fill(
                 if number >= end {
                     return Ok(());
                 }
-                client.put(&key(value.len(), number), &value).await?;
+                persist(&mut client, &key(value.len(), number), &value).await?;
             }
         });
     }
@@ -173,6 +175,17 @@ pub async fn fill(
         ended.map_err(|e| e.to_string())?.map_err(|e: String| format!("filling: {e}"))?;
     }
     Ok(())
+}
+
+/// Filling is not measured, so a busy machine may refuse for a while.
+async fn persist(client: &mut Client, key: &str, value: &Bytes) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client.put(key, value).await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            answer => return answer,
+        }
+    }
 }
 
 /// Values of different lengths have keys of their own: whatever is read has the length that was asked for.

@@ -5,12 +5,15 @@
 use super::machine::Machine;
 use super::outage::{Killed, Outages};
 use super::phase::{Load, Phase, Target, Work};
-use super::ratio::{Measure, Ratio, median};
+use super::ratio::{Floor, Measure, Ratio, median};
 use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Of the table of figures, behind load and side.
 const COLUMNS: usize = 11;
+
+/// From so many on, memory and time of a restart have floors.
+const MANY_KEYS: u64 = 1_000_000;
 
 /// Everything one run measured.
 #[derive(Clone, Debug, Serialize)]
@@ -135,18 +138,12 @@ impl Report {
     fn outages(&self, text: &mut String) {
         text.push_str(
             "\n## Outages: until the first acknowledged write\n\n\
-             | killed | side | members | keys | times | median ms | range ms | RSS before, after MB |\n|---|---|---|---|---|---|---|---|\n",
+             | killed | side | members | keys | times | median ms | range ms | RSS before, after MB | by the peer's |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
         );
         for outages in &self.outages {
-            let Outages {
-                side,
-                killed,
-                keys,
-                members,
-                milliseconds,
-                resident_bytes_before,
-                resident_bytes_after,
-            } = outages;
+            let Outages { side, killed, keys, members, milliseconds, resident_before, resident_after } =
+                outages;
             let killed = match killed {
                 Killed::Leader => "the leader",
                 Killed::All => "all, then started",
@@ -155,14 +152,41 @@ impl Report {
             let range = range.map_or("- | -".to_owned(), |Ratio { median, min, max }| {
                 format!("{median:.0} | {min:.0}-{max:.0}")
             });
+            let peers = self.by_the_peers(outages);
             let _ = writeln!(
                 text,
-                "| {killed} | {side} | {members} | {keys} | {} | {range} | {}, {} |",
+                "| {killed} | {side} | {members} | {keys} | {} | {range} | {}, {} | {peers} |",
                 milliseconds.len(),
-                resident_bytes_before / 1_000_000,
-                resident_bytes_after / 1_000_000
+                resident_before / 1_000_000,
+                resident_after / 1_000_000
             );
         }
+    }
+
+    /// Medians of one side by those of the other, with the floors that they have.
+    fn by_the_peers(&self, outages: &Outages) -> String {
+        let theirs = self.outages.iter().find(|other| {
+            Some(&other.side) == self.theirs.as_ref()
+                && other.side != outages.side
+                && (other.killed, other.keys, other.members)
+                    == (outages.killed, outages.keys, outages.members)
+        });
+        let Some(theirs) = theirs else { return "-".to_owned() };
+        let medians = [outages, theirs].map(|side| median(&side.milliseconds));
+        let [Some(ours), Some(peers)] = medians else { return "-".to_owned() };
+        let (time, memory) = (ours / peers, outages.resident_before as f64 / theirs.resident_before as f64);
+        let many = outages.keys >= MANY_KEYS;
+        let (time_floor, memory_floor) = match outages.killed {
+            Killed::Leader => (Some(Floor::AtMost(1.0)), None),
+            Killed::All if many => (Some(Floor::AtMost(0.3)), Some(Floor::AtMost(0.8))),
+            Killed::All => (None, None),
+        };
+        let part = |name: &str, ratio: f64, floor: Option<Floor>| {
+            let floor = floor.filter(|_| self.floors);
+            let verdict = floor.map(|floor| format!(" {}", floor.verdict(ratio))).unwrap_or_default();
+            format!("{name} {ratio:.2}{verdict}")
+        };
+        format!("{}; {}", part("time", time, time_floor), part("RSS", memory, memory_floor))
     }
 
     fn columns(&self, phases: &[Phase]) -> String {
@@ -273,6 +297,18 @@ mod tests {
         }
     }
 
+    fn outages(side: &str, killed: Killed, ms: u64, resident_before: u64) -> Outages {
+        Outages {
+            side: side.to_owned(),
+            killed,
+            keys: 1_000_000,
+            members: 3,
+            milliseconds: vec![ms as f64 - 100.0, ms as f64 + 100.0],
+            resident_before,
+            resident_after: 21_000_000,
+        }
+    }
+
     fn report() -> Report {
         let load = |work, clients| Load {
             work,
@@ -309,15 +345,12 @@ mod tests {
                 },
                 Cell { load: load(Work::Mixed, 1), ours: vec![void], theirs: vec![slow] },
             ],
-            outages: vec![Outages {
-                side: "schedia".to_owned(),
-                killed: Killed::Leader,
-                keys: 1_000,
-                members: 3,
-                milliseconds: vec![700.0, 900.0],
-                resident_bytes_before: 20_000_000,
-                resident_bytes_after: 21_000_000,
-            }],
+            outages: vec![
+                outages("schedia", Killed::Leader, 1_000, 10_000_000),
+                outages("etcd", Killed::Leader, 2_000, 20_000_000),
+                outages("schedia", Killed::All, 900, 19_000_000),
+                outages("etcd", Killed::All, 3_000, 20_000_000),
+            ],
         }
     }
 
