@@ -122,7 +122,8 @@ impl Fault {
                 cut(world, all_ways(world), Trouble::Slow(pause))
             }
             Kind::FullDisk => {
-                let place = if random.bool() { leader? } else { follower? };
+                // A member, since a blank node has no file yet that could be full.
+                let (place, _) = random.choice(world.members().await)?;
                 let node = &world.cluster.nodes[place];
                 SmallDisk::FileSize.fill(node.pid(), node.data_dir());
                 (vec![place], Undo::MakeRoom(place))
