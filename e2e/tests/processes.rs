@@ -29,6 +29,8 @@ mod once;
 mod openapi;
 #[path = "processes/raftd.rs"]
 mod raftd;
+#[path = "processes/reads.rs"]
+mod reads;
 #[path = "processes/scaling.rs"]
 mod scaling;
 #[path = "processes/watch.rs"]

@@ -30,6 +30,7 @@ pub struct Metrics {
     pub http: HttpMetrics,
     outcomes: Family<OutcomeLabels, Counter>,
     reads: Family<ShardLabel, Counter>,
+    read_rounds: Family<ShardLabel, Counter>,
     applied: Family<ShardLabel, Counter>,
     propose_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
     read_seconds: Family<ShardLabel, Histogram, fn() -> Histogram>,
@@ -44,6 +45,8 @@ pub struct ShardMetrics {
     pub outcomes: Outcomes,
     /// Queries answered by this node.
     pub reads: Counter,
+    /// Rounds for the index of linearizable reads, each shared by all that waited for it.
+    pub read_rounds: Counter,
     /// Entries applied here.
     pub applied: Counter,
     /// From taking a command to having its reply.
@@ -186,6 +189,7 @@ impl Metrics {
             http: HttpMetrics::default(),
             outcomes: Family::default(),
             reads: Family::default(),
+            read_rounds: Family::default(),
             applied: Family::default(),
             propose_seconds: Family::new_with_constructor(seconds),
             read_seconds: Family::new_with_constructor(seconds),
@@ -200,6 +204,7 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("proposals", "Commands proposed through this node, by how they ended", self.outcomes.clone());
         r.register("reads", "Queries answered by this node", self.reads.clone());
+        r.register("read_rounds", "Rounds for the index of linearizable reads, each shared by all that waited", self.read_rounds.clone());
         r.register("entries_applied", "Entries applied by this node", self.applied.clone());
         r.register("propose_seconds", "From taking a command to having its reply", self.propose_seconds.clone());
         r.register("read_seconds", "From taking a query to having its reply", self.read_seconds.clone());
@@ -241,6 +246,7 @@ impl Metrics {
                 unknown: outcome(Outcome::unknown),
             },
             reads: self.reads.get_or_create_owned(&label),
+            read_rounds: self.read_rounds.get_or_create_owned(&label),
             applied: self.applied.get_or_create_owned(&label),
             propose_seconds: self.propose_seconds.get_or_create_owned(&label),
             read_seconds: self.read_seconds.get_or_create_owned(&label),

@@ -12,6 +12,7 @@ use super::{ShardError, Timings};
 use crate::peer::{CallError, Kind, Peers, Target};
 use crate::raft::{Group, ReadError, decode_read_index, encode_read_index};
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use schedia_apps::{NodeId, ShardId};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -35,9 +36,10 @@ impl Reads {
         me: NodeId,
         shard: ShardId,
         timings: Timings,
+        rounds: Counter,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_READS);
-        let round = Round { group, peers, me, shard, timings };
+        let round = Round { group, peers, me, shard, timings, rounds };
         tokio::spawn(round.run(waiting));
         Reads { queue }
     }
@@ -60,6 +62,7 @@ struct Round {
     me: NodeId,
     shard: ShardId,
     timings: Timings,
+    rounds: Counter,
 }
 
 impl Round {
@@ -70,6 +73,7 @@ impl Round {
             if waiting.is_empty() {
                 continue;
             }
+            self.rounds.inc();
             let index = self.index().await;
             for answer in waiting.drain(..) {
                 let _ = answer.send(index.clone());

@@ -92,7 +92,7 @@ impl Shard {
             me,
             timings,
             proposer: Proposer::start(group.clone(), rules, in_flight, timings),
-            reads: Reads::start(group.clone(), peers.clone(), me, id, timings),
+            reads: Reads::start(group.clone(), peers.clone(), me, id, timings, metrics.read_rounds.clone()),
             bell: Bell::start(group.machine().feed().clone()),
             status: group.watch_status(),
             recovered: recovers,
@@ -348,6 +348,11 @@ impl Shard {
     /// Stops raft as a crash would: nothing is handed over, nothing flushed.
     pub(super) async fn stop_at_once(&self) {
         self.0.group.shutdown().await;
+    }
+
+    /// Rounds for reads, so far.
+    pub(super) fn read_rounds(&self) -> u64 {
+        self.0.metrics.read_rounds.get()
     }
 
     /// What it has applied.

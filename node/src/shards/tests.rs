@@ -3,6 +3,7 @@
 mod bounds;
 mod clock;
 mod once;
+mod reads;
 mod watch;
 
 use super::*;

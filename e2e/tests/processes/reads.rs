@@ -1,0 +1,79 @@
+//! A leader that hung, and was deposed meanwhile without knowing it, answers no linearizable read with what it had.
+
+use super::{PATIENCE, rounds};
+use bytes::Bytes;
+use schedia_e2e::load::{Answer, Wire};
+use schedia_e2e::process::Cluster;
+use schedia_e2e::wait::eventually;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// Reads that lie in its sockets when it goes on.
+const READS: usize = 50;
+
+/// A request that the kernel has taken for a process that does not run: it is there when that goes on.
+fn asked(at: SocketAddr, query: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("GET /v1/kv?key=a{query} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// Status and body.
+fn answered(mut stream: TcpStream) -> (u16, String) {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let status =
+        text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{text:?}"));
+    (status, text.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned())
+}
+
+async fn put(wire: &Wire, endpoints: &[String], value: &str) {
+    eventually("a write is acknowledged", PATIENCE, || async {
+        for url in endpoints {
+            let put = wire.put(url, "a", Bytes::copy_from_slice(value.as_bytes())).await;
+            if matches!(put, Answer::Done { .. }) {
+                return Ok(());
+            }
+        }
+        Err("no node took it".to_owned())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_deposed_while_it_hung_answers_no_linearizable_read_with_what_it_had() {
+    let cluster = Cluster::joined(3).await;
+    let wire = Wire::new();
+    let (mut right, mut refused, mut stale) = (0, 0, 0);
+    for round in 0..rounds(3) {
+        put(&wire, &cluster.endpoints(), &format!("old {round}")).await;
+        cluster.caught_up().await;
+        let hung = &cluster.nodes[cluster.leader().await];
+        let others: Vec<_> = cluster.endpoints().into_iter().filter(|url| *url != hung.http_url()).collect();
+        hung.freeze();
+        put(&wire, &others, &format!("new {round}")).await;
+        let old: Vec<_> = (0..READS).map(|_| asked(hung.http, "&consistency=stale")).collect();
+        let reads: Vec<_> = (0..READS).map(|_| asked(hung.http, "")).collect();
+        hung.thaw();
+        let (old, reads) = tokio::task::spawn_blocking(move || {
+            let [old, reads] = [old, reads].map(|asked| asked.into_iter().map(answered).collect::<Vec<_>>());
+            (old, reads)
+        })
+        .await
+        .unwrap();
+        for (status, body) in reads {
+            match status {
+                200 => assert_eq!(body, format!("new {round}"), "it was acknowledged before this read began"),
+                503 | 504 => refused += 1,
+                other => panic!("{other}: {body}"),
+            }
+            right += usize::from(status == 200);
+        }
+        stale += old.iter().filter(|(_, body)| *body == format!("old {round}")).count();
+        cluster.settled(3).await;
+    }
+    println!("{right} answered rightly, {refused} refused; {stale} stale reads showed what it had");
+    assert!(right + refused > 0);
+}
