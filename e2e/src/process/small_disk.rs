@@ -12,12 +12,15 @@ use std::process::{Command, Stdio};
 /// Large enough to be far above the low-space watermark. Memory is only used for what is written.
 const SIZE_BYTES: u64 = 1 << 30;
 
+/// Less than any file but the identity has.
+const FILE_BYTES: u64 = 4096;
+
 /// How a disk is made small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmallDisk {
     /// A tmpfs that is resized.
     Tmpfs,
-    /// No file may grow.
+    /// No file is written beyond its first bytes.
     FileSize,
 }
 
@@ -53,7 +56,7 @@ impl SmallDisk {
             SmallDisk::Tmpfs => {
                 assert!((0..100).any(|_| resize(pid, data_dir, used(pid, data_dir))), "it cannot be filled");
             }
-            SmallDisk::FileSize => limit(pid, Some(log_bytes(data_dir))),
+            SmallDisk::FileSize => limit(pid, Some(FILE_BYTES)),
         }
     }
 
@@ -85,11 +88,6 @@ fn used(pid: u32, data_dir: &Path) -> u64 {
     let path = seen.join(data_dir.strip_prefix("/").expect("an absolute path"));
     let disk = rustix::fs::statvfs(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-}
-
-fn log_bytes(data_dir: &Path) -> u64 {
-    let log = data_dir.join("log.redb");
-    std::fs::metadata(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display())).len()
 }
 
 fn limit(pid: u32, bytes: Option<u64>) {

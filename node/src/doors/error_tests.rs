@@ -77,7 +77,7 @@ fn every_error_has_its_status_code_and_words() {
         JoinError::Membership(MembershipError::NotCaughtUp(id)),
         JoinError::Shard(ShardError::NoLeader),
     ];
-    let file = PathBuf::from("/data/log.redb");
+    let file = PathBuf::from("/data/log");
     let unready: Vec<Unready> = vec![
         Failed { file: file.clone(), reason: "input/output error".into() }.into(),
         Full { file, reason: "no space left on device".into() }.into(),

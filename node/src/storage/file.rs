@@ -34,7 +34,8 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    fn none(volume: Volume) -> Patience {
+    /// None to begin with.
+    pub(super) fn none(volume: Volume) -> Patience {
         Patience { volume, patient: Arc::default() }
     }
 
@@ -49,6 +50,11 @@ impl Patience {
         self.volume.wake();
     }
 
+    /// Whether what is written is synced.
+    pub(super) fn is_synced(&self) -> bool {
+        self.volume.is_synced()
+    }
+
     #[cfg(test)]
     pub(super) fn volume(&self) -> &Volume {
         &self.volume
@@ -56,6 +62,27 @@ impl Patience {
 
     fn is_on(&self) -> bool {
         self.patient.load(Ordering::Acquire)
+    }
+
+    /// Writes, and as long as there is no room for it, again. `name`: of what waits.
+    pub(super) fn with_room(&self, name: &Path, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        let mut waited = false;
+        loop {
+            let written = write();
+            match &written {
+                Err(error) if lacks_room(error) => {
+                    waited = true;
+                    if self.volume.wait(name, error, || self.is_on()) {
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            if waited {
+                self.volume.waited(name, written.is_ok());
+            }
+            return written;
+        }
     }
 }
 
@@ -107,29 +134,6 @@ struct Waiting<B> {
     patience: Patience,
 }
 
-impl<B> Waiting<B> {
-    fn with_room(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        let Patience { volume, .. } = &self.patience;
-        let mut waited = false;
-        loop {
-            let written = write();
-            match &written {
-                Err(error) if lacks_room(error) => {
-                    waited = true;
-                    if volume.wait(&self.name, error, || self.patience.is_on()) {
-                        continue;
-                    }
-                }
-                _ => {}
-            }
-            if waited {
-                volume.waited(&self.name, written.is_ok());
-            }
-            return written;
-        }
-    }
-}
-
 /// No room on the disk, in the quota, or below the limit on a file's size.
 fn lacks_room(error: &io::Error) -> bool {
     use io::ErrorKind as E;
@@ -152,15 +156,15 @@ impl<B: StorageBackend> StorageBackend for Waiting<B> {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with_room(|| self.backend.set_len(len))
+        self.patience.with_room(&self.name, || self.backend.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.patience.volume.is_synced() { self.backend.sync_data() } else { Ok(()) }
+        if self.patience.is_synced() { self.backend.sync_data() } else { Ok(()) }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with_room(|| self.backend.write(offset, data))
+        self.patience.with_room(&self.name, || self.backend.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! <data>/lock                        locked while a process has the directory open
 //! <data>/identity                    store id; cluster and node id once assigned             identity.rs
 //! <data>/aside/                      identity, log and states from before the last reset       reset.rs
-//! <data>/log.redb                    the logs of all shards: entries, votes, marks            log/redb_log.rs
+//! <data>/log/<number>.log            the logs of all shards: entries, votes, marks            log/segments/format.rs
 //! <data>/shards/<id>/state.redb      the rows of one shard, and what they cover               base.rs
 //! <data>/shards/<id>/incoming-<n>.redb   a snapshot being received; deleted at start          snapshot/
 //! ```
@@ -12,7 +12,7 @@
 //! of its key and itself (`seal`).
 //!
 //! # Reading order
-//! [`log`] takes entries and acknowledges them, many by one sync. [`state`] is what was made of them: an overlay in
+//! [`log`] takes entries and acknowledges them, many by one sync, in files of its own. [`state`] is what was made of them: an overlay in
 //! memory (`overlay`, `stack`) above a file (`base`), read and written through [`View`] and [`Batch`], brought to disk by a thread (`flusher`). [`snapshot`] sends
 //! a state and receives one. `file` and `volume` are what lies under both: redb, waiting for room. [`identity`], [`space`] and
 //! [`failure`] are small and stand alone.
@@ -30,7 +30,7 @@
 //! # What a crash leaves
 //! Everything acknowledged is in the log. The state is that of its last checkpoint, at most about a second old;
 //! the entries behind it are applied again, which gives the same rows. Nothing half written is ever read: redb
-//! commits are atomic, other files are renamed into place.
+//! commits are atomic, a torn end of the log is known as one, other files are renamed into place.
 //!
 //! # Trouble
 //! A failed sync, an unreadable row or a bad checksum sets the [`Failure`] latch: every shard of the node stops, for
@@ -82,7 +82,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use volume::Volume;
 
 const LOCK: &str = "lock";
-const LOG: &str = "log.redb";
+const LOG: &str = "log";
 const SHARDS: &str = "shards";
 
 /// Who lives in a data directory, without opening it; `None` if it has no identity file.
@@ -113,6 +113,12 @@ pub enum OpenError {
     /// There are data, but it is not known whose.
     #[error("the data directory has data but no identity file; restore it, or empty the directory: {}", .0.display())]
     IdentityMissing(PathBuf),
+    /// It belongs to a member, whose votes and entries are gone.
+    #[error("the log of this member is missing; restore it, or empty the data directory and replace the member: {}", .0.display())]
+    LogMissing(PathBuf),
+    /// Entries of a shard were purged because its state covered them, and the state is gone.
+    #[error("the state of a shard is missing; restore it, or empty the data directory and replace the member: {}", .0.display())]
+    StateMissing(PathBuf),
     /// A file cannot be read or written, or makes no sense.
     #[error("failed to open {}: {source}", file.display())]
     Io {
@@ -146,6 +152,9 @@ impl Storage {
         };
         fs::create_dir_all(dir.join(SHARDS)).map_err(OpenError::at(dir))?;
         let meter = space::Meter::new(dir).map_err(OpenError::at(dir))?;
+        if identity.assigned.is_some() && !Log::is_there(&log).map_err(OpenError::at(&log))? {
+            return Err(OpenError::LogMissing(log));
+        }
         let log = Log::open(&log, &options, &volume).map_err(OpenError::at(log))?;
         sync_dir(dir).map_err(OpenError::at(dir))?;
         let before = fs::read_dir(dir.join(SHARDS)).map_err(OpenError::at(dir))?.count();
@@ -198,6 +207,9 @@ impl Storage {
         let shards = self.shards.load(Ordering::Relaxed);
         let (options, volume) = (Options { shards, ..self.options.clone() }, self.volume.clone());
         let (file, lock) = (dir.join(state::FILE), Some(self.lock.clone()));
+        if !file.exists() && self.log(shard)?.ends().purged.is_some() {
+            return Err(OpenError::StateMissing(file));
+        }
         State::open(Home { shard, dir, lock }, options, volume, flushed, sweep).map_err(OpenError::at(file))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <data>/aside/identity     who it was
-//! <data>/aside/log.redb
+//! <data>/aside/log/
 //! <data>/aside/shards/
 //! ```
 //! 1. The running process writes a new identity that names the former one. From here on the directory is the new disk.

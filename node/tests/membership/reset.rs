@@ -24,7 +24,7 @@ async fn a_removed_node_is_reset_and_joins_under_a_new_id() {
     assert_eq!((&blank.store_id, blank.node_id, blank.cluster_id), (&done.store_id, None, None));
     assert!(readyz(node).await.1.contains("unassigned"));
     assert_eq!(node.admin().reset(&verb(&before)).await.unwrap(), done, "already so");
-    assert!(node.config.data_dir.join("aside").join("log.redb").exists(), "nothing is deleted at once");
+    assert!(node.config.data_dir.join("aside").join("log").exists(), "nothing is deleted at once");
 
     let added = three.operator.voters(&[node]).await;
     assert!(added[0] > last, "an id is never used again");

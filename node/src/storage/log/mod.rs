@@ -5,7 +5,7 @@
 //!
 //! * [`ShardLog`] is a shard's log as its readers see it: what was asked for, flushed or not.
 //! * `writer` brings the disk to it, in the order of the calls.
-//! * `engine` is what the writer asks of a file; `redb_log` is the one there is.
+//! * `engine` is what the writer asks of the files; `segments` are those there are.
 //! * `tail` holds the newest entries in memory; [`Flushed`] tells the state what a checkpoint may cover.
 //!
 //! Invariants:
@@ -18,7 +18,13 @@
 
 mod engine;
 mod flushed;
+#[cfg(test)]
+mod measure;
+#[cfg(test)]
+mod raft_log;
+#[cfg(test)]
 mod redb_log;
+mod segments;
 mod shard;
 mod tail;
 #[cfg(test)]
@@ -87,15 +93,26 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log in a file, or makes an empty one, and starts its writer. Reads every entry once.
-    pub(super) fn open(file: &Path, options: &Options, volume: &Volume) -> io::Result<Log> {
-        let engine = redb_log::RedbLog::open(file, options.log_cache_bytes(), volume)?;
-        Log::on(engine, options, volume)
+    /// Whether a directory has one.
+    pub(super) fn is_there(dir: &Path) -> io::Result<bool> {
+        segments::is_there(dir)
     }
 
-    fn on(engine: redb_log::RedbLog, options: &Options, volume: &Volume) -> io::Result<Log> {
-        let patience = engine.patience();
-        let mut log = Log::start(Box::new(engine), options, volume.failure().clone())?;
+    /// Opens the log in a directory, or makes an empty one, and starts its writer. Reads every entry once.
+    pub(super) fn open(dir: &Path, options: &Options, volume: &Volume) -> io::Result<Log> {
+        let patience = Patience::none(volume.clone());
+        let engine = segments::SegmentLog::open(dir, segments::SEGMENT_BYTES, patience.clone())?;
+        Log::on(Box::new(engine), patience, options, volume)
+    }
+
+    /// `patience`: that of the engine's files. It begins when everything is open.
+    fn on(
+        engine: Box<dyn LogEngine>,
+        patience: Patience,
+        options: &Options,
+        volume: &Volume,
+    ) -> io::Result<Log> {
+        let mut log = Log::start(engine, options, volume.failure().clone())?;
         patience.begin();
         log.patience = Some(patience);
         Ok(log)

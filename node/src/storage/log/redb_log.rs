@@ -15,7 +15,7 @@
 
 use super::engine::{Change, LogEngine, LogReader, Saved};
 use super::{Mark, Record};
-use crate::storage::file::{DbFile, Patience};
+use crate::storage::file::DbFile;
 use crate::storage::seal::{seal, unseal};
 use crate::storage::volume::Volume;
 use bytes::Bytes;
@@ -79,11 +79,6 @@ impl RedbLog {
             RedbLog { file: file.to_owned(), db: Arc::new(db), garbage: BTreeMap::new(), value: Vec::new() };
         log.garbage = log.find_garbage()?;
         Ok(log)
-    }
-
-    /// Whether its commits wait for room.
-    pub(super) fn patience(&self) -> Patience {
-        self.db.patience().clone()
     }
 
     /// Rows that a purge before the last stop left behind.

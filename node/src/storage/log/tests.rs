@@ -2,11 +2,10 @@
 
 mod writer;
 
-use super::redb_log::RedbLog;
+use super::segments::SegmentLog;
+use super::segments::forgetful::Forgetful;
 use super::*;
-use crate::storage::crash::Disk;
 use crate::storage::failure::Failed;
-use crate::storage::file::DbFile;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -25,22 +24,27 @@ fn small() -> Options {
     Options { entries_bytes: 1_000, queue_bytes: 4_000, ..Options::default() }
 }
 
-fn open(file: &Path) -> Log {
-    Log::open(file, &small(), &volume(&Failure::new())).unwrap()
+/// A log in a directory, some tens of entries in each segment.
+fn open(dir: &Path) -> Log {
+    let volume = volume(&Failure::new());
+    let patience = Patience::none(volume.clone());
+    let engine = SegmentLog::open(dir, 8 << 10, patience.clone()).unwrap();
+    Log::on(Box::new(engine), patience, &small(), &volume).unwrap()
 }
 
 fn volume(failure: &Failure) -> Volume {
     Volume::new(failure.clone(), false)
 }
 
-/// A log on a disk in memory.
-fn on(disk: &Disk, failure: &Failure) -> Log {
-    let (file, volume) = (Path::new("log.redb"), volume(failure));
-    let db = DbFile::on(disk.clone(), file, 1 << 20, &volume).unwrap();
-    Log::on(RedbLog::new(file, db).unwrap(), &small(), &volume).unwrap()
+/// A log in a folder in memory, a few entries in each segment.
+fn on(folder: &Forgetful, failure: &Failure) -> Log {
+    let volume = volume(failure);
+    let patience = Patience::none(volume.clone());
+    let engine = SegmentLog::on(Arc::new(folder.clone()), 4 << 10, patience.clone()).unwrap();
+    Log::on(Box::new(engine), patience, &small(), &volume).unwrap()
 }
 
-/// Appends and waits for the disk.
+/// Appends and waits for the folder.
 async fn append(log: &ShardLog, records: Vec<Record>) -> io::Result<()> {
     let (done, flushed) = tokio::sync::oneshot::channel();
     log.append(records, |result| done.send(result).unwrap()).await?;
@@ -85,7 +89,7 @@ proptest! {
     fn a_log_is_a_list(ops in ops(), first in 0..3_u64) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("log.redb");
+        let file = dir.path().join("log");
         let mut log = open(&file);
         let mut shard = log.shard(SHARD).unwrap();
         let (mut entries, mut purged) = (Vec::<Record>::new(), None::<Mark>);
@@ -134,7 +138,7 @@ proptest! {
 #[tokio::test]
 async fn a_hole_is_refused_and_nothing_is_appended() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(&dir.path().join("log.redb"));
+    let log = open(&dir.path().join("log"));
     let shard = log.shard(SHARD).unwrap();
     append(&shard, vec![record(2, 1, 0)]).await.unwrap();
     for wrong in [vec![record(4, 1, 0)], vec![record(2, 1, 0)], vec![record(3, 1, 0), record(5, 1, 0)]] {
@@ -150,7 +154,7 @@ async fn a_hole_is_refused_and_nothing_is_appended() {
 #[tokio::test]
 async fn shards_do_not_see_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("log.redb");
+    let file = dir.path().join("log");
     let log = open(&file);
     for shard in 0..3 {
         append(&log.shard(ShardId(shard)).unwrap(), vec![record(shard.into(), 1, 0)]).await.unwrap();
@@ -169,7 +173,7 @@ async fn shards_do_not_see_each_other() {
 #[tokio::test]
 async fn entries_beyond_the_memory_bound_are_read_from_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(&dir.path().join("log.redb"));
+    let log = open(&dir.path().join("log"));
     let shard = log.shard(SHARD).unwrap();
     let entries: Vec<_> = (0..100).map(|index| record(index, 1, 100)).collect();
     for entry in &entries {
@@ -191,30 +195,9 @@ async fn entries_beyond_the_memory_bound_are_read_from_disk() {
 }
 
 #[tokio::test]
-async fn a_large_purge_is_tidied_up_behind_the_scenes_and_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("log.redb");
-    let log = open(&file);
-    let shard = log.shard(SHARD).unwrap();
-    append(&shard, (0..5_000).map(|index| record(index, 1, 0)).collect()).await.unwrap();
-    shard.purge(mark(&record(4_000, 1, 0))).unwrap();
-    assert_eq!(shard.read(0..9_999, usize::MAX).unwrap().len(), 999);
-    drop((log, shard));
-    let log = open(&file);
-    assert_eq!(log.shard(SHARD).unwrap().read(0..9_999, usize::MAX).unwrap().len(), 999);
-    let rows = || log.reader.read(SHARD, 0..u64::MAX, usize::MAX).unwrap().len();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while rows() > 999 {
-        assert!(std::time::Instant::now() < deadline, "{} rows are left", rows());
-        std::thread::yield_now();
-    }
-    assert_eq!(rows(), 999);
-}
-
-#[tokio::test]
 async fn a_committed_mark_beyond_the_log_is_clamped_when_it_is_opened() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("log.redb");
+    let file = dir.path().join("log");
     let log = open(&file);
     let shard = log.shard(SHARD).unwrap();
     append(&shard, (0..5).map(|index| record(index, 1, 0)).collect()).await.unwrap();
@@ -224,63 +207,63 @@ async fn a_committed_mark_beyond_the_log_is_clamped_when_it_is_opened() {
     assert_eq!(open(&file).shard(SHARD).unwrap().committed(), Some(mark(&record(2, 1, 0))));
 }
 
-#[test]
-fn a_log_of_another_format_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("log.redb");
-    let db = redb::Database::create(&file).unwrap();
-    let txn = db.begin_write().unwrap();
-    txn.open_table(redb::TableDefinition::<&str, u32>::new("format")).unwrap().insert("log", 9).unwrap();
-    txn.commit().unwrap();
-    drop(db);
-    let error = RedbLog::open(&file, 1 << 20, &volume(&Failure::new())).err().unwrap();
-    assert_eq!(error.to_string(), "log format 9 is not known to this release, which reads format 1");
+#[tokio::test]
+async fn a_log_of_another_format_is_named() {
+    let folder = Forgetful::default();
+    append(&on(&folder, &Failure::new()).shard(SHARD).unwrap(), vec![record(0, 1, 0)]).await.unwrap();
+    folder.damage("0000000001.log", |bytes| bytes[12] = 9);
+    assert_eq!(
+        refusal(&folder),
+        "log/0000000001.log: log format 9 is not known to this release, which reads format 1"
+    );
 }
 
 #[tokio::test]
 async fn a_flipped_bit_in_an_entry_is_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("log.redb");
-    append(&open(&file).shard(SHARD).unwrap(), vec![record(0, 1, 0)]).await.unwrap();
-    let db = redb::Database::open(&file).unwrap();
-    let txn = db.begin_write().unwrap();
-    {
-        let mut rows = txn.open_table(redb::TableDefinition::<&[u8; 12], &[u8]>::new("records")).unwrap();
-        let key = [0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
-        let mut value = redb::ReadableTable::get(&rows, &key).unwrap().unwrap().value().to_vec();
-        value[3] ^= 4;
-        rows.insert(&key, value.as_slice()).unwrap();
+    let folder = Forgetful::default();
+    let log = on(&folder, &Failure::new());
+    let shard = log.shard(SHARD).unwrap();
+    for index in 0..3 {
+        append(&shard, vec![record(index, 1, 50)]).await.unwrap();
     }
-    txn.commit().unwrap();
-    drop(db);
-    let error = Log::open(&file, &small(), &volume(&Failure::new())).err().unwrap();
-    assert!(error.to_string().starts_with("bad checksum in table records"), "{error}");
+    drop((shard, log));
+    folder.damage("0000000001.log", |bytes| bytes[90] ^= 4);
+    assert_eq!(
+        refusal(&folder),
+        "log/0000000001.log: a bad checksum at byte 48, though more was synced behind it"
+    );
+}
+
+/// Why a log does not open.
+fn refusal(folder: &Forgetful) -> String {
+    let patience = Patience::none(volume(&Failure::new()));
+    SegmentLog::on(Arc::new(folder.clone()), 4 << 10, patience).err().unwrap().to_string()
 }
 
 #[tokio::test]
 async fn a_failing_disk_under_the_log_stops_the_node_and_acknowledges_nothing() {
-    let (disk, failure) = (Disk::default(), Failure::new());
-    let log = on(&disk, &failure);
+    let (folder, failure) = (Forgetful::default(), Failure::new());
+    let log = on(&folder, &failure);
     let shard = log.shard(SHARD).unwrap();
     append(&shard, vec![record(0, 1, 0)]).await.unwrap();
-    disk.break_down();
+    folder.break_down();
     for _ in 0..3 {
         assert!(append(&shard, vec![record(1, 1, 0)]).await.is_err());
     }
     assert!(shard.save_vote("v".into()).await.is_err());
     assert_eq!(shard.flushed().index(), Some(0));
     let Failed { file, reason } = failure.get().unwrap();
-    assert_eq!(file, Path::new("log.redb"));
+    assert_eq!(file, Path::new("log"));
     assert!(reason.contains("the disk is on fire"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_full_disk_under_the_log_makes_appends_wait_and_loses_nothing() {
-    let (disk, failure) = (Disk::default(), Failure::new());
-    let log = on(&disk, &failure);
+    let (folder, failure) = (Forgetful::default(), Failure::new());
+    let log = on(&folder, &failure);
     let shard = log.shard(SHARD).unwrap();
     append(&shard, vec![record(0, 1, 0)]).await.unwrap();
-    disk.set_full(true);
+    folder.set_full(true);
     let waiting = tokio::spawn({
         let shard = shard.clone();
         async move { (append(&shard, vec![record(1, 1, 500)]).await, shard.save_vote("v".into()).await) }
@@ -292,19 +275,19 @@ async fn a_full_disk_under_the_log_makes_appends_wait_and_loses_nothing() {
             None => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     };
-    assert_eq!(full.file, Path::new("log.redb"));
+    assert_eq!(full.file, Path::new("log"));
     assert!(!waiting.is_finished(), "nothing is acknowledged");
     assert_eq!(
         (shard.flushed().index(), shard.read(0..9, 9_999).unwrap().len()),
         (Some(0), 2),
         "it can be read"
     );
-    disk.set_full(false);
+    folder.set_full(false);
     let (appended, voted) = waiting.await.unwrap();
     assert!(appended.is_ok() && voted.is_ok(), "{appended:?} {voted:?}");
     assert_eq!((patience.volume().full(), failure.get()), (None, None));
     drop((shard, log));
-    let shard = on(&disk, &failure).shard(SHARD).unwrap();
+    let shard = on(&folder, &failure).shard(SHARD).unwrap();
     assert_eq!(
         (read_all(&shard), shard.vote()),
         (vec![record(0, 1, 0), record(1, 1, 500)], Some("v".into()))
@@ -313,10 +296,10 @@ async fn a_full_disk_under_the_log_makes_appends_wait_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_log_that_is_closed_waits_for_no_room() {
-    let (disk, failure) = (Disk::default(), Failure::new());
-    let log = on(&disk, &failure);
+    let (folder, failure) = (Forgetful::default(), Failure::new());
+    let log = on(&folder, &failure);
     let shard = log.shard(SHARD).unwrap();
-    disk.set_full(true);
+    folder.set_full(true);
     let waiting = tokio::spawn(async move { append(&shard, vec![record(0, 1, 0)]).await });
     let volume = log.patience.clone().unwrap().volume().clone();
     while volume.full().is_none() {
@@ -330,12 +313,12 @@ async fn a_log_that_is_closed_waits_for_no_room() {
 /// Power lost at any write: what was acknowledged is there, without a hole, whatever of the unsynced got through.
 #[tokio::test]
 async fn acknowledged_entries_and_votes_survive_any_loss_of_unsynced_writes() {
-    let disk = Disk::default();
-    let log = on(&disk, &Failure::new());
+    let folder = Forgetful::default();
+    let log = on(&folder, &Failure::new());
     let shard = log.shard(SHARD).unwrap();
-    disk.record_images();
-    for index in 0..60_u64 {
-        let acknowledge = disk.acknowledge(index);
+    folder.record_images();
+    for index in 0..200_u64 {
+        let acknowledge = folder.acknowledge(index);
         shard
             .append(vec![record(index, 1, (index as usize * 37) % 200)], move |_| acknowledge())
             .await
@@ -343,16 +326,16 @@ async fn acknowledged_entries_and_votes_survive_any_loss_of_unsynced_writes() {
         if index % 3 == 0 {
             shard.save_vote(Bytes::from(index.to_string())).await.unwrap();
         }
-        if index == 40 {
-            shard.purge(mark(&record(10, 1, 0))).unwrap();
+        if index % 50 == 40 {
+            shard.purge(mark(&record(index - 30, 1, 0))).unwrap();
         }
     }
     drop(log);
-    let images = disk.images();
+    let images = folder.images();
     assert!(images.len() > 100, "only {} images", images.len());
     for (n, image) in images.into_iter().enumerate() {
         let acknowledged = image.acknowledged;
-        let log = on(&image.disk, &Failure::new());
+        let log = on(&image.folder, &Failure::new());
         let shard = log.shard(SHARD).unwrap();
         let last = shard.ends().last.map(|last| last.index);
         assert!(last >= acknowledged, "image {n}: {last:?} is there, {acknowledged:?} was acknowledged");

@@ -1,8 +1,9 @@
 //! Whose a data directory is.
 
-use crate::storage::{AssignError, Assigned, Identity, OpenError, Options, Storage};
-use schedia_apps::NodeId;
+use crate::storage::{AssignError, Assigned, Identity, Mark, OpenError, Options, Storage};
+use schedia_apps::{NodeId, ShardId};
 use std::fs;
+use std::path::Path;
 
 #[test]
 fn an_empty_directory_draws_its_store_id_once_and_is_a_members_for_good() {
@@ -41,6 +42,42 @@ fn data_without_an_identity_are_not_taken_for_an_empty_disk() {
     drop(Storage::open(dir.path(), Options::default()).unwrap());
     fs::remove_file(dir.path().join("identity")).unwrap();
     assert!(matches!(Storage::open(dir.path(), Options::default()), Err(OpenError::IdentityMissing(_))));
+}
+
+#[test]
+fn a_member_whose_log_was_taken_away_does_not_start_with_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    member(dir.path());
+    let log = dir.path().join("log");
+    for entry in fs::read_dir(&log).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let refused = |dir| match Storage::open(dir, Options::default()) {
+        Err(OpenError::LogMissing(missing)) => missing == log,
+        _ => false,
+    };
+    assert!(refused(dir.path()), "no segment is left");
+    fs::remove_dir(&log).unwrap();
+    assert!(refused(dir.path()), "nor the directory");
+}
+
+#[tokio::test]
+async fn a_member_whose_state_was_taken_away_does_not_start_where_its_log_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    member(dir.path());
+    let storage = Storage::open(dir.path(), Options::default()).unwrap();
+    let log = storage.log(ShardId(0)).unwrap();
+    drop(storage.state(ShardId(0), log.flushed(), None).unwrap());
+    log.purge(Mark { index: 9, id: "9".into() }).unwrap();
+    fs::remove_file(dir.path().join("shards/0/state.redb")).unwrap();
+    let error = storage.state(ShardId(0), log.flushed(), None).err().unwrap();
+    assert!(matches!(error, OpenError::StateMissing(_)), "{error}");
+}
+
+fn member(dir: &Path) {
+    let storage = Storage::open(dir, Options::default()).unwrap();
+    let cluster_id = "c1".parse().unwrap();
+    storage.assign(Assigned { cluster_id, node_id: NodeId(7), seed: None }).unwrap();
 }
 
 #[test]

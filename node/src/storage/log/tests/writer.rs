@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 /// An engine that waits at each commit for leave to go on, and can be told to fail.
 struct Gate {
-    inner: RedbLog,
+    inner: SegmentLog,
     leave: mpsc::Receiver<io::Result<()>>,
     commits: Arc<AtomicUsize>,
     entered: Arc<AtomicUsize>,
@@ -47,10 +47,10 @@ struct Gated {
 
 /// `leave` lies before `log`: dropped first, it opens the gate for what is queued.
 fn gated(dir: &Path) -> Gated {
-    let file = dir.join("log.redb");
+    let file = dir.join("log");
     let (leave, gate) = mpsc::channel();
     let (commits, entered, failure) = (Arc::default(), Arc::default(), Failure::new());
-    let inner = RedbLog::open(&file, 1 << 20, &volume(&failure)).unwrap();
+    let inner = SegmentLog::open(&file, 1 << 20, Patience::none(volume(&failure))).unwrap();
     let engine = Gate { inner, leave: gate, commits: Arc::clone(&commits), entered: Arc::clone(&entered) };
     let log = Log::start(Box::new(engine), &Options::default(), failure.clone()).unwrap();
     Gated { leave, commits, entered, failure, log, file }
@@ -185,22 +185,13 @@ async fn the_committed_mark_costs_no_commit_and_rides_with_the_next() {
     assert_eq!(shard.committed(), Some(mark(&record(1, 1, 0))));
     shard.save_vote("v".into()).await.unwrap();
     assert_eq!(gated.commits.load(Ordering::SeqCst), 2);
-    let saved = RedbLogRows::read(&gated);
-    assert_eq!(saved.committed, Some(mark(&record(1, 1, 0))));
+    assert_eq!(saved(gated).committed, Some(mark(&record(1, 1, 0))));
 }
 
-struct RedbLogRows;
-
-impl RedbLogRows {
-    /// What the file says, after the log is closed.
-    fn read(gated: &Gated) -> Saved {
-        gated.log.queue.close();
-        while Arc::strong_count(&gated.commits) > 1 {
-            std::thread::yield_now();
-        }
-        let copy = gated.file.with_extension("copy");
-        std::fs::copy(&gated.file, &copy).unwrap();
-        let saved = RedbLog::open(&copy, 1 << 20, &volume(&Failure::new())).unwrap().saved().unwrap();
-        saved.into_iter().find(|(shard, _)| *shard == SHARD).unwrap().1
-    }
+/// What the file says, after the log is closed.
+fn saved(gated: Gated) -> Saved {
+    let Gated { log, file, .. } = gated;
+    drop(log);
+    let log = SegmentLog::open(&file, 1 << 20, Patience::none(volume(&Failure::new()))).unwrap();
+    log.saved().unwrap().into_iter().find(|(shard, _)| *shard == SHARD).unwrap().1
 }
