@@ -18,12 +18,6 @@
 
 mod engine;
 mod flushed;
-#[cfg(test)]
-mod measure;
-#[cfg(test)]
-mod raft_log;
-#[cfg(test)]
-mod redb_log;
 mod segments;
 mod shard;
 mod tail;
