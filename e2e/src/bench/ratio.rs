@@ -84,9 +84,9 @@ impl Measure {
         }
     }
 
-    /// What the project promises against etcd, for values of 256 B on the leader.
+    /// What the project promises against etcd, for values of 256 B on the leader of three.
     pub fn floor(self, load: &Load) -> Option<Floor> {
-        if load.value_bytes != 256 || load.target != Target::Leader {
+        if load.value_bytes != 256 || load.members != 3 || load.target != Target::Leader {
             return None;
         }
         match (self, load.work, load.clients) {
@@ -150,6 +150,26 @@ mod tests {
         assert_eq!(Ratio::of([]), None);
         assert_eq!(Ratio::of([(1.0, 0.0), (1.0, 1.0)]), None);
         assert_eq!(Ratio::of([(0.0, 0.0)]), None);
+    }
+
+    #[test]
+    fn floors_are_for_small_values_at_the_leader_of_three() {
+        let load = Load {
+            work: Work::Puts,
+            target: Target::Leader,
+            members: 3,
+            clients: 1,
+            connections: None,
+            keys: 1,
+            value_bytes: 256,
+        };
+        let floor = |load: Load| Measure::Throughput.floor(&load);
+        assert_eq!(floor(load.clone()), Some(Floor::AtLeast(1.4)));
+        assert_eq!(floor(Load { clients: 256, ..load.clone() }), Some(Floor::AtLeast(2.5)));
+        assert_eq!(floor(Load { clients: 4, ..load.clone() }), None);
+        assert_eq!(floor(Load { members: 5, ..load.clone() }), None);
+        assert_eq!(floor(Load { value_bytes: 4_096, ..load.clone() }), None);
+        assert_eq!(floor(Load { target: Target::All, ..load }), None);
     }
 
     #[test]
