@@ -13,7 +13,7 @@
 //! 4. Every member applies the entry: the application's `apply` writes into the overlay of the state, and returns the
 //!    reply. A refusal changes nothing, and is the same on all of them.
 //! 5. The node that took the request has its reply. [`doors::error`] gives an error its status, code and words.
-//! 6. Within a second or so the flusher brings the overlay to the state file, together with the mark of what it
+//! 6. Within some seconds the flusher brings the overlay to the state file, together with the mark of what it
 //!    covers; then the log below that mark may be purged.
 //!
 //! # The life of a read

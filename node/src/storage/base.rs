@@ -155,7 +155,7 @@ pub(super) fn write_checkpoint(
 }
 
 /// Commits so that a killed node reopens the file without reading it through: two syncs instead of one, at most
-/// once a second.
+/// each three seconds.
 pub(super) fn commit(mut txn: WriteTransaction) -> io::Result<()> {
     txn.set_quick_repair(true);
     txn.commit().map_err(other)

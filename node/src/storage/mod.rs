@@ -28,7 +28,7 @@
 //! 6. A log is purged only up to what a checkpoint covers. That is the caller's to keep (`raft`).
 //!
 //! # What a crash leaves
-//! Everything acknowledged is in the log. The state is that of its last checkpoint, at most about a second old;
+//! Everything acknowledged is in the log. The state is that of its last checkpoint, at most some seconds old;
 //! the entries behind it are applied again, which gives the same rows. Nothing half written is ever read: redb
 //! commits are atomic, a torn end of the log is known as one, other files are renamed into place.
 //!

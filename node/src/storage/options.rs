@@ -8,7 +8,7 @@ const CACHE_BYTES_MIN: usize = 1 << 20;
 /// Sizes of storage. The defaults are those of the settings.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Page cache of the log file and of all state files together.
+    /// Page cache of all state files together.
     pub cache_bytes: usize,
     /// Shards that share the cache.
     pub shards: usize,
@@ -39,19 +39,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The log's part of the cache: it reads little, its newest entries are in memory.
-    pub(super) fn log_cache_bytes(&self) -> usize {
-        (self.cache_bytes / 16).max(CACHE_BYTES_MIN)
-    }
-
-    /// Size of the active overlay at which it is flushed before its second is over.
+    /// Size of the active overlay at which it is flushed before its time is over.
     pub(super) fn flush_bytes(&self) -> usize {
         self.overlay_bytes / 4
     }
 
     /// One state file's part of the cache. A page costs a quarter more than its bytes, as measured.
     pub(super) fn state_cache_bytes(&self) -> usize {
-        let left = self.cache_bytes.saturating_sub(self.log_cache_bytes());
-        (left / self.shards.max(1) / 5 * 4).max(CACHE_BYTES_MIN)
+        (self.cache_bytes / self.shards.max(1) / 5 * 4).max(CACHE_BYTES_MIN)
     }
 }
