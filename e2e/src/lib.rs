@@ -14,7 +14,7 @@
 //! * [`figures`]: what this machine reaches;
 //! * [`wait`]: a condition and a deadline;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
-//! * [`bench`]: clusters measured beside each other, as ratios;
+//! * [`mod@bench`]: clusters measured beside each other, as ratios;
 //! * [`fuzz`]: a fuzzer that works from OpenAPI documents;
 //! * [`load`]: writers that remember every answer, and the check of each at the end;
 //! * [`torture`]: the same processes under every fault, judged by a linearizability checker;

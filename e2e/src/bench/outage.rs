@@ -37,7 +37,7 @@ pub struct Outages {
     pub milliseconds: Vec<f64>,
     /// Bytes of memory of the largest member before the first kill.
     pub resident_before: u64,
-    /// Bytes of memory of the largest member after the last return, [`SETTLE`] later.
+    /// Bytes of memory of the largest member after the last return, `SETTLE` later.
     pub resident_after: u64,
 }
 

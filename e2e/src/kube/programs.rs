@@ -156,7 +156,7 @@ impl Programs {
         self.dir(&ETCD).join(ETCD.name)
     }
 
-    /// The etcd of version [`PEER`].
+    /// The etcd of version `PEER`.
     pub fn etcd_peer(&self) -> PathBuf {
         self.dir(&ETCD_PEER).join(ETCD_PEER.name)
     }

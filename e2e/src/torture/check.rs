@@ -1,8 +1,8 @@
 //! What a history must keep to: pure, so that a kept one is judged again.
 //!
-//! * [`linear`]: each group of keys is linearizable, by porcupine-rs, against [`super::model`];
-//! * [`order`]: revisions over all groups: each is of one write, and none goes back, for nobody;
-//! * [`shown`]: watches are ordered, unique, without a gap, atomic, the same for all, and agree with every answer.
+//! * `linear`: each group of keys is linearizable, by porcupine-rs, against [`super::model`];
+//! * `order`: revisions over all groups: each is of one write, and none goes back, for nobody;
+//! * `shown`: watches are ordered, unique, without a gap, atomic, the same for all, and agree with every answer.
 //!
 //! Invariant: what nobody knows (an unknown outcome, a search that took too long) is counted, never taken for right or wrong.
 

@@ -1,7 +1,7 @@
 //! How the load speaks to either side: one request at a time per client, every answer checked.
 //!
-//! hyper on both sides, so that what the generator costs is close: HTTP/1.1 for us ([`http1`]), HTTP/2 with hand-framed gRPC for
-//! etcd ([`grpc`]). A client of ours has a connection of its own, since HTTP/1.1 carries one request at a time;
+//! hyper on both sides, so that what the generator costs is close: HTTP/1.1 for us (`http1`), HTTP/2 with hand-framed gRPC for
+//! etcd (`grpc`). A client of ours has a connection of its own, since HTTP/1.1 carries one request at a time;
 //! clients of etcd may share connections.
 
 mod grpc;
