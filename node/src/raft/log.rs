@@ -30,8 +30,7 @@ impl LogStore {
         LogStore(log)
     }
 
-    /// What is not in memory is read by a thread that may wait: redb keeps readers off while it grows its file, which a full
-    /// disk makes a long time.
+    /// What is not in memory is read by a thread that may wait for the disk.
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let records = if self.0.is_in_memory(range.start) {
             self.0.read(range, bytes_max)?

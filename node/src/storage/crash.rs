@@ -98,15 +98,10 @@ impl Inner {
         let Some(random) = &mut self.random else { return };
         let mut bytes = self.synced.clone();
         for write in &self.unsynced {
-            match (write, random.next_u32() % 3) {
-                (_, 0) => {}
-                (Write::Bytes(at, data), 1) => {
-                    let sectors = data.len().div_ceil(SECTOR) as u32;
-                    let torn = (random.next_u32() % sectors) as usize * SECTOR;
-                    put(&mut bytes, *at, &data[..torn.min(data.len())]);
-                }
-                (Write::Bytes(at, data), _) => put(&mut bytes, *at, data),
-                (Write::Length(length), _) => bytes.resize(*length as usize, 0),
+            match write {
+                Write::Bytes(at, data) => put_torn(&mut bytes, *at, data, random),
+                Write::Length(_) if random.next_u32().is_multiple_of(3) => {}
+                Write::Length(length) => bytes.resize(*length as usize, 0),
             }
         }
         // A length that was not synced is there if anything behind it is.
@@ -116,7 +111,24 @@ impl Inner {
     }
 }
 
-fn put(bytes: &mut Vec<u8>, at: u64, data: &[u8]) {
+/// What of an unsynced write a power loss leaves: nothing, the first sectors, any of them, or all.
+pub(super) fn put_torn(bytes: &mut Vec<u8>, at: u64, data: &[u8], random: &mut TestRng) {
+    let way = random.next_u32() % 4;
+    let torn = random.next_u32() as usize % data.len().div_ceil(SECTOR);
+    for (n, sector) in data.chunks(SECTOR).enumerate() {
+        let is_kept = match way {
+            0 => false,
+            1 => n < torn,
+            2 => random.next_u32().is_multiple_of(2),
+            _ => true,
+        };
+        if is_kept {
+            put(bytes, at + (n * SECTOR) as u64, sector);
+        }
+    }
+}
+
+pub(super) fn put(bytes: &mut Vec<u8>, at: u64, data: &[u8]) {
     let at = at as usize;
     bytes.resize(bytes.len().max(at + data.len()), 0);
     bytes[at..at + data.len()].copy_from_slice(data);

@@ -1,7 +1,7 @@
-//! A redb file whose writes wait while the disk is full.
+//! Writes that wait while the disk is full: those of a redb file, and those of the log.
 //!
 //! redb cannot go on after a write that failed. One that was refused for want of room was not taken at all: made again,
-//! with the same bytes at the same place, it is what redb wanted. So it waits here, below redb, in the thread that writes,
+//! with the same bytes at the same place, it is what redb wanted. So it waits here, below redb, as a frame of the log does, in the thread that writes,
 //! while reads of what is committed go on.
 //!
 //! Invariants:
@@ -50,9 +50,9 @@ impl Patience {
         self.volume.wake();
     }
 
-    /// Whether what is written is synced.
-    pub(super) fn is_synced(&self) -> bool {
-        self.volume.is_synced()
+    /// Syncs, unless nothing on the volume is synced.
+    pub(super) fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.volume.is_synced() { sync() } else { Ok(()) }
     }
 
     #[cfg(test)]
@@ -160,7 +160,7 @@ impl<B: StorageBackend> StorageBackend for Waiting<B> {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.patience.is_synced() { self.backend.sync_data() } else { Ok(()) }
+        self.patience.sync(|| self.backend.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

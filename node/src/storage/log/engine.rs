@@ -1,4 +1,4 @@
-//! What the log asks of the file it is kept in: one commit for a group of changes of many shards.
+//! What the log asks of the files it is kept in: one commit for a group of changes of many shards.
 
 use super::{Mark, Record};
 use bytes::Bytes;
@@ -54,7 +54,7 @@ pub(super) trait LogEngine: Send {
     /// Reads what is committed.
     fn reader(&self) -> Arc<dyn LogReader>;
 
-    /// Makes all changes durable, in order, as one: after a crash all of them are there or none.
+    /// Makes all changes durable, in order: after a crash the first of them are there, or none, and all once it has returned.
     fn commit(&mut self, changes: &mut dyn Iterator<Item = (ShardId, &Change)>) -> io::Result<()>;
 
     /// Whether [`LogEngine::commit`] of nothing would still tidy up something: called when there is nothing else.

@@ -2,15 +2,13 @@
 //! It can be full, or break down.
 
 use super::folder::{Folder, Segment};
+use crate::storage::crash::{put, put_torn};
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-
-/// Disks write sectors of this size whole.
-const SECTOR: usize = 512;
 
 /// The folder. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +34,7 @@ struct Inner {
 struct Contents {
     now: Vec<u8>,
     synced: Vec<u8>,
-    unsynced: Vec<(usize, Vec<u8>)>,
+    unsynced: Vec<(u64, Vec<u8>)>,
 }
 
 /// What a power loss would have left.
@@ -108,20 +106,7 @@ impl Inner {
         for file in &self.files {
             let mut bytes = file.synced.clone();
             for (at, data) in &file.unsynced {
-                let way = random.next_u32() % 4;
-                let sectors = data.len().div_ceil(SECTOR);
-                let torn = random.next_u32() as usize % sectors;
-                for (n, sector) in data.chunks(SECTOR).enumerate() {
-                    let is_kept = match way {
-                        0 => false,
-                        1 => n < torn,
-                        2 => random.next_u32() % 2 == 0,
-                        _ => true,
-                    };
-                    if is_kept {
-                        put(&mut bytes, at + n * SECTOR, sector);
-                    }
-                }
+                put_torn(&mut bytes, *at, data, random);
             }
             files.push(Contents { now: bytes.clone(), synced: bytes, unsynced: Vec::new() });
         }
@@ -133,11 +118,6 @@ impl Inner {
         let folder = Forgetful(Arc::new(Mutex::new(inner)));
         self.images.push(Image { folder, acknowledged: self.acknowledged });
     }
-}
-
-fn put(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
-    bytes.resize(bytes.len().max(at + data.len()), 0);
-    bytes[at..at + data.len()].copy_from_slice(data);
 }
 
 impl Folder for Forgetful {
@@ -209,8 +189,8 @@ impl Segment for Open {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = &mut inner.files[self.1];
-        put(&mut file.now, at as usize, bytes);
-        file.unsynced.push((at as usize, bytes.to_vec()));
+        put(&mut file.now, at, bytes);
+        file.unsynced.push((at, bytes.to_vec()));
         inner.take_image();
         Ok(())
     }

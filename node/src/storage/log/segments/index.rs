@@ -17,6 +17,17 @@ pub(super) struct Place {
     pub(super) bytes: u32,
 }
 
+/// What lies between two records that are read at once: frames' heads, and a few records of other shards.
+const GAP_BYTES: u32 = 4 << 10;
+
+impl Place {
+    /// Whether both are read sooner at once than each alone.
+    pub(super) fn is_shortly_before(self, other: Place) -> bool {
+        let end = self.at + self.bytes;
+        self.segment == other.segment && other.at >= end && other.at - end <= GAP_BYTES
+    }
+}
+
 /// One shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shard {

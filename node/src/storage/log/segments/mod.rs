@@ -165,7 +165,7 @@ impl SegmentLog {
     fn write(&self, frame: &[u8]) -> io::Result<()> {
         let at = self.end.at as u64;
         self.patience.with_room(&self.shared.path, || self.active.write(at, frame))?;
-        if self.patience.is_synced() { self.active.sync() } else { Ok(()) }
+        self.patience.sync(|| self.active.sync())
     }
 
     /// Goes on in a new segment. Everything before it is durable.
@@ -274,36 +274,36 @@ impl LogReader for Shared {
     }
 
     fn read(&self, shard: ShardId, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>> {
-        let (mut found, mut bytes) = (Vec::new(), 0);
         let mut places = Vec::new();
         {
-            let (known, mut room) = (self.known(), bytes_max);
-            let Some(shard) = known.index.shards.get(&shard) else { return Ok(found) };
+            let (known, mut bytes) = (self.known(), 0);
+            let Some(shard) = known.index.shards.get(&shard) else { return Ok(Vec::new()) };
             for (index, place) in shard.places(range) {
-                if room == 0 && !places.is_empty() {
+                bytes += place.bytes as usize;
+                if bytes > bytes_max && !places.is_empty() {
                     break;
                 }
-                room = room.saturating_sub(place.bytes as usize);
                 let segment = known.segments.get(&place.segment).ok_or(io::ErrorKind::NotFound)?;
                 places.push((index, place, segment.clone()));
             }
         }
-        for (index, place, segment) in places {
-            let mut buffer = vec![0; place.bytes as usize];
-            segment.read(place.at.into(), &mut buffer)?;
-            let record = match format::read(&buffer) {
-                Some((read, Item::Entry(record) | Item::Copy(record), _))
-                    if read == shard && record.index == index =>
-                {
-                    record
-                }
-                _ => return Err(bad(&self.path, place, shard, index)),
-            };
-            bytes += record.bytes();
-            if bytes > bytes_max && !found.is_empty() {
-                break;
+        let mut found = Vec::with_capacity(places.len());
+        for run in places.chunk_by(|(_, a, _), (_, b, _)| a.is_shortly_before(*b)) {
+            let [(_, first, segment), ..] = run else { continue };
+            let end = run.last().map_or(0, |(_, last, _)| last.at + last.bytes);
+            let mut bytes = vec![0; (end - first.at) as usize];
+            segment.read(first.at.into(), &mut bytes)?;
+            for (index, place, _) in run {
+                let record = match format::read(&bytes[(place.at - first.at) as usize..]) {
+                    Some((read, Item::Entry(record) | Item::Copy(record), _))
+                        if read == shard && record.index == *index =>
+                    {
+                        record
+                    }
+                    _ => return Err(bad(&self.path, *place, shard, *index)),
+                };
+                found.push(record);
             }
-            found.push(record);
         }
         Ok(found)
     }

@@ -96,9 +96,9 @@ impl Spares {
         let end = End { at: HEAD_BYTES + frame.len(), before, sync };
         let begun = [&format::head(number)[..], &frame].concat();
         self.patience.with_room(self.folder.path(), || segment.write(0, &begun))?;
-        self.sync(|| segment.sync())?;
+        self.patience.sync(|| segment.sync())?;
         self.folder.rename(SPARE, &name(number))?;
-        self.sync(|| self.folder.sync())?;
+        self.patience.sync(|| self.folder.sync())?;
         Ok((segment, end))
     }
 
@@ -112,11 +112,7 @@ impl Spares {
             self.folder.remove(&name(number))?;
         }
         // Before anything is written into it under its new name, the old one must be gone for good.
-        self.sync(|| self.folder.sync())
-    }
-
-    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if self.patience.is_synced() { sync() } else { Ok(()) }
+        self.patience.sync(|| self.folder.sync())
     }
 }
 
