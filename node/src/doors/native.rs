@@ -21,7 +21,7 @@ use super::params::Params;
 use super::routes::{Route, Routes};
 use crate::config::{Doors, Manner};
 use crate::node::Node;
-use crate::shards::{Applied, Consistency, ShardError};
+use crate::shards::{Consistency, ShardError};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
@@ -132,9 +132,14 @@ impl Door {
 
     /// A write to kv, which lives on shard 0.
     pub(super) async fn propose(&self, command: kv_app::Command) -> Result<kv_app::Reply, DoorError> {
+        kv_reply(self.propose_any(Command::Kv(command)).await?)
+    }
+
+    /// A write to shard 0.
+    async fn propose_any(&self, command: Command) -> Result<Reply, DoorError> {
         let shard = self.node.shard(ShardId(0)).map_err(|error| self.refuse(error))?;
-        let answer = shard.propose(Command::Kv(command), Instant::now() + REQUEST_TIMEOUT).await;
-        self.kv_reply(answer)
+        let answer = shard.propose(command, Instant::now() + REQUEST_TIMEOUT).await;
+        Ok(answer.map_err(|error| self.refuse(error))?.value)
     }
 
     /// A read of kv.
@@ -145,18 +150,18 @@ impl Door {
     ) -> Result<kv_app::Reply, DoorError> {
         let shard = self.node.shard(ShardId(0)).map_err(|error| self.refuse(error))?;
         let answer = shard.read(Query::Kv(query), consistency, Instant::now() + REQUEST_TIMEOUT).await;
-        self.kv_reply(answer)
-    }
-
-    fn kv_reply(&self, answer: Result<Applied<Reply>, ShardError>) -> Result<kv_app::Reply, DoorError> {
-        match answer.map_err(|error| self.refuse(error))?.value {
-            Reply::Kv(reply) => Ok(reply),
-            other => Err(unexpected(&other)),
-        }
+        kv_reply(answer.map_err(|error| self.refuse(error))?.value)
     }
 
     pub(super) fn refuse(&self, error: ShardError) -> DoorError {
         DoorError::from(error).with_leader(self.node.leader_url())
+    }
+}
+
+fn kv_reply(reply: Reply) -> Result<kv_app::Reply, DoorError> {
+    match reply {
+        Reply::Kv(reply) => Ok(reply),
+        other => Err(unexpected(&other)),
     }
 }
 

@@ -25,7 +25,7 @@ pub use command::{Command, Event, Query, Refusal, Reply};
 pub use record::{Member, Record};
 
 use crate::keys::take_u64;
-use crate::tables::{Digester, Range, Table, Tables};
+use crate::tables::{Digester, Table, Tables};
 use crate::{App, At, NodeId, Stop};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -131,11 +131,5 @@ fn put_removed(tables: &mut dyn Tables, id: NodeId, index: u64) {
 
 /// Adds the logical state: every row.
 pub(crate) fn digest(tables: &dyn Tables, digester: &mut Digester) -> Result<(), Stop> {
-    for table in TABLES {
-        for row in tables.scan(table, Range::all(), false) {
-            let (key, row) = row?;
-            digester.row(table, &key, &row);
-        }
-    }
-    Ok(())
+    TABLES.into_iter().try_for_each(|table| digester.table(tables, table))
 }

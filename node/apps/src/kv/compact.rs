@@ -6,7 +6,7 @@
 use super::rows::{self, Past, Swept};
 use super::{Event, Kv, Refusal, Reply, Revision};
 use crate::Stop;
-use crate::tables::{Digester, Range, Table, Tables};
+use crate::tables::{Digester, Table, Tables};
 use bytes::Bytes;
 
 impl Kv {
@@ -124,14 +124,8 @@ fn minutes_before(compacted: u64, rows_max: usize, tables: &dyn Tables) -> Resul
 
 /// Adds the logical state: all rows but those [`removable`] could ever name for what is compacted by now.
 pub(crate) fn digest(tables: &dyn Tables, digester: &mut Digester) -> Result<(), Stop> {
-    for row in tables.scan(rows::STATE, Range::all(), false) {
-        let (key, row) = row?;
-        digester.row(rows::STATE, &key, &row);
-    }
-    for row in tables.scan(rows::LIVE, Range::all(), false) {
-        let (key, row) = row?;
-        digester.row(rows::LIVE, &key, &row);
-    }
+    digester.table(tables, rows::STATE)?;
+    digester.table(tables, rows::LIVE)?;
     let compacted = rows::state(tables)?.and_then(|state| state.compacted);
     let visible = |key: &[u8], revision: Revision, is_put: bool| match compacted {
         Some(compacted) if revision.main < compacted => {

@@ -28,7 +28,7 @@ mod rows;
 
 pub use command::{Command, Fingerprint, Outcome, Reply, Unrepeatable, Write};
 
-use crate::tables::{Digester, Range, Table, Tables};
+use crate::tables::{Digester, Table, Tables};
 use crate::{At, Refusal, Stop};
 use rows::Kept;
 
@@ -151,13 +151,7 @@ impl Once {
 
 /// Adds the logical state: every row.
 pub(crate) fn digest(tables: &dyn Tables, digester: &mut Digester) -> Result<(), Stop> {
-    for table in TABLES {
-        for row in tables.scan(table, Range::all(), false) {
-            let (key, row) = row?;
-            digester.row(table, &key, &row);
-        }
-    }
-    Ok(())
+    TABLES.into_iter().try_for_each(|table| digester.table(tables, table))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kv;
-use crate::tables::MemoryTables;
+use crate::tables::{MemoryTables, Range};
 
 fn at(index: u64, time_ms: u64) -> At {
     At { index, time_ms, ..At::default() }

@@ -1,6 +1,7 @@
 //! A fingerprint of logical state: equal on two members that applied the same log, whatever each has already removed.
 
-use super::Table;
+use super::{Range, Table, Tables};
+use crate::Stop;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
@@ -19,6 +20,15 @@ impl Digester {
             self.0.update((part.len() as u64).to_be_bytes());
             self.0.update(part);
         }
+    }
+
+    /// Adds every row of a table.
+    pub(crate) fn table(&mut self, tables: &dyn Tables, table: Table) -> Result<(), Stop> {
+        for row in tables.scan(table, Range::all(), false) {
+            let (key, row) = row?;
+            self.row(table, &key, &row);
+        }
+        Ok(())
     }
 
     /// The fingerprint of all rows added.

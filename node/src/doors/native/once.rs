@@ -5,15 +5,14 @@
 //!
 //! Not here: what is kept and for how long (`schedia_apps::once`).
 
-use super::{Door, REQUEST_TIMEOUT, unexpected};
+use super::{Door, unexpected};
 use crate::doors::error::DoorError;
 use axum::http::header::HeaderMap;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use schedia_apps::once::{self, Fingerprint, KEY_BYTES_MAX, Outcome, Write};
-use schedia_apps::{Command, Reply, ShardId, kv};
-use tokio::time::Instant;
+use schedia_apps::{Command, Reply, kv};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -57,9 +56,7 @@ impl Door {
         let fingerprint = Fingerprint::of(&[parts.method.as_str().as_bytes(), asked.as_bytes(), body]);
         // Whose key it is: nobody is authenticated yet.
         let command = once::Command { principal: String::new(), key, fingerprint, write: Write::Kv(command) };
-        let shard = self.node.shard(ShardId(0)).map_err(|error| self.refuse(error))?;
-        let answer = shard.propose(Command::Once(command), Instant::now() + REQUEST_TIMEOUT).await;
-        match answer.map_err(|error| self.refuse(error))?.value {
+        match self.propose_any(Command::Once(command)).await? {
             Reply::Once(reply) => Ok(Written(reply)),
             other => Err(unexpected(&other)),
         }
