@@ -2,9 +2,9 @@
 
 use super::etcd::Etcd;
 use super::metrics::sum;
-use super::usage::{Usage, resident_bytes};
+use super::usage::Usage;
 use super::wire::{Client, Protocol};
-use crate::process::Cluster;
+use crate::process::{Cluster, resident_bytes};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 

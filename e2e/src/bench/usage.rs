@@ -1,4 +1,4 @@
-//! What processes have used, as the kernel counts it: CPU, bytes, memory.
+//! What processes have used, as the kernel counts it: CPU and bytes.
 //!
 //! `wchar` of `/proc/PID/io` is left out: it counts `write` to sockets but not `send`, and the two sides differ in which they call.
 
@@ -55,12 +55,6 @@ pub fn machine_cpu() -> Result<Duration, String> {
     Ok(seconds(ticks))
 }
 
-/// Memory of a process in bytes.
-pub fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    field(&status, "VmRSS:").unwrap_or(0) * 1024
-}
-
 fn seconds(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64)
 }
@@ -86,6 +80,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::resident_bytes;
 
     #[test]
     fn the_cpu_of_a_process_is_found_behind_whatever_its_name_is() {

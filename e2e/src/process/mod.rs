@@ -16,5 +16,5 @@ mod node;
 mod small_disk;
 
 pub use cluster::{Cluster, applied};
-pub use node::Node;
+pub use node::{Node, resident_bytes};
 pub use small_disk::SmallDisk;

@@ -205,17 +205,22 @@ impl Node {
 
     /// Memory of its process in bytes, as the kernel counts it.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-        kib.unwrap_or(0u64) * 1024
+        resident_bytes(self.pid())
     }
 
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid() as i32).expect("the id of a process is not 0");
         kill_process(pid, signal).unwrap_or_else(|e| panic!("{}: signal {signal:?}: {e}", self.name));
     }
+}
+
+/// Memory of a process in bytes, as the kernel counts it; 0 if it has ended.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    kib.unwrap_or(0u64) * 1024
 }
 
 impl Drop for Node {

@@ -83,7 +83,7 @@ impl Network {
 
     /// These ways are free again.
     pub fn free(&self, ways: &[Way]) {
-        self.rules.send_modify(|rules| rules.troubles.retain(|way, _| !ways.contains(way)));
+        self.freer(ways.to_vec())();
     }
 
     /// Frees these ways when it is called.

@@ -7,6 +7,7 @@ use super::keep::keep;
 use super::round::{Round, Settings, play};
 use super::world::World;
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -29,13 +30,7 @@ pub struct Run {
 #[derive(Debug, Default)]
 struct Sum {
     rounds: u64,
-    operations: usize,
-    done: usize,
-    refused: usize,
-    unknown: usize,
-    copies: usize,
-    changes: usize,
-    connections: u64,
+    counts: Counts,
     compared: usize,
     undecided: usize,
     snapshots: usize,
@@ -97,7 +92,8 @@ pub fn replay(path: &Path) -> Result<(), String> {
     if verdict.violations.is_empty() { Ok(()) } else { Err(verdict.words()) }
 }
 
-/// What a history holds.
+/// What histories hold.
+#[derive(Debug, Default)]
 struct Counts {
     operations: usize,
     done: usize,
@@ -125,6 +121,19 @@ impl Counts {
     }
 }
 
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Counts) {
+        let Counts { operations, done, refused, unknown, copies, changes, connections } = more;
+        self.operations += operations;
+        self.done += done;
+        self.refused += refused;
+        self.unknown += unknown;
+        self.copies += copies;
+        self.changes += changes;
+        self.connections += connections;
+    }
+}
+
 /// One line of a round.
 fn line(round: &Round) -> String {
     let Counts { operations, done, refused, unknown, copies, changes, connections } =
@@ -149,16 +158,8 @@ fn line(round: &Round) -> String {
 
 impl Sum {
     fn add(&mut self, round: &Round) {
-        let Counts { operations, done, refused, unknown, copies, changes, connections } =
-            Counts::of(&round.history);
         self.rounds += 1;
-        self.operations += operations;
-        self.done += done;
-        self.refused += refused;
-        self.unknown += unknown;
-        self.copies += copies;
-        self.changes += changes;
-        self.connections += connections;
+        self.counts += Counts::of(&round.history);
         self.compared += round.verdict.compared;
         self.undecided += round.verdict.undecided;
         self.snapshots += round.snapshots;
@@ -169,20 +170,8 @@ impl Sum {
     }
 
     fn words(&self, took: Duration) -> String {
-        let Sum {
-            rounds,
-            operations,
-            done,
-            refused,
-            unknown,
-            copies,
-            changes,
-            connections,
-            compared,
-            undecided,
-            snapshots,
-            ..
-        } = self;
+        let Sum { rounds, counts, compared, undecided, snapshots, .. } = self;
+        let Counts { operations, done, refused, unknown, copies, changes, connections } = counts;
         let faults: Vec<_> =
             self.faults.iter().map(|(kind, count)| format!("  {kind:<16} {count}")).collect();
         format!(
