@@ -23,6 +23,8 @@ mod follow;
 mod identity;
 #[path = "processes/load.rs"]
 mod load;
+#[path = "processes/metrics.rs"]
+mod metrics;
 #[path = "processes/once.rs"]
 mod once;
 #[path = "processes/openapi.rs"]

@@ -118,10 +118,8 @@ impl Door {
         let metrics = &self.node.metrics().http;
         let answer = match self.bounds.admit() {
             Ok(_permit) => {
-                metrics.in_flight.inc();
-                let answer = handler.await;
-                metrics.in_flight.dec();
-                answer
+                let _under_way = metrics.begin();
+                handler.await
             }
             Err(busy) => Err(busy),
         };

@@ -19,7 +19,7 @@ pub(super) async fn open(config: &Config, metrics: &Metrics) -> Result<Arc<Stora
         cache_bytes: bytes(config.cache_bytes),
         overlay_bytes: bytes(config.overlay_bytes),
         unsafe_no_fsync: config.unsafe_no_fsync,
-        log_metrics: Some(metrics.log.clone()),
+        metrics: Some(metrics.storage.clone()),
         ..storage::Options::default()
     };
     let dir = config.data_dir.clone();

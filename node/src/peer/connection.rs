@@ -6,7 +6,7 @@
 //! * After a failed connect nobody connects for [`CONNECT_PAUSE`].
 
 use super::frame::{Codec, Frame, Kind};
-use super::{Member, Refused, WIRE_TIMEOUT};
+use super::{Counters, Member, Outgoing, Refused, WIRE_TIMEOUT};
 use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
@@ -14,6 +14,7 @@ use schedia_apps::{NodeId, ShardId};
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -54,6 +55,7 @@ type Waiter = oneshot::Sender<Result<Bytes, CallError>>;
 pub(super) struct Connection {
     me: Member,
     to: NodeId,
+    counters: Arc<Counters>,
     /// The newest attempt to connect. A task of its own: callers that give up early must not stop it.
     attempt: Mutex<Option<Attempt>>,
 }
@@ -69,13 +71,28 @@ struct Failed {
 #[derive(Clone)]
 struct Link {
     queue: mpsc::Sender<Frame>,
+    /// Bytes that were queued and are not written yet.
+    queued_bytes: Arc<AtomicUsize>,
     waiting: Arc<Waiting>,
     _close: Arc<DropGuard>,
 }
 
 impl Connection {
-    pub(super) fn new(me: Member, to: NodeId) -> Self {
-        Connection { me, to, attempt: Mutex::new(None) }
+    pub(super) fn new(me: Member, to: NodeId, counters: Arc<Counters>) -> Self {
+        Connection { me, to, counters, attempt: Mutex::new(None) }
+    }
+
+    /// What waits for the peer now.
+    pub(super) fn outgoing(&self) -> Outgoing {
+        let newest = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest.as_ref().and_then(|attempt| attempt.peek()) {
+            Some(Ok(link)) if !link.waiting.is_closed() => Outgoing {
+                frames: link.queue.max_capacity() - link.queue.capacity(),
+                bytes: link.queued_bytes.load(Relaxed),
+                unanswered: link.waiting.count(),
+            },
+            _ => Outgoing::default(),
+        }
     }
 
     /// Queues a request; the receiver gets its answer. Waits for the connection and for room in its queue only.
@@ -89,10 +106,13 @@ impl Connection {
         let link = self.attempt(address).await.map_err(|failed| CallError::NotSent(failed.reason))?;
         let (request, answer) = link.waiting.register();
         let answer = Answer { answer, request, waiting: link.waiting.clone() };
-        match link.queue.send(self.me.frame(self.to, kind, shard, request, body)).await {
-            Ok(()) => Ok(answer),
-            Err(_) => Err(CallError::NotSent("the connection was lost".into())),
-        }
+        let Ok(room) = link.queue.reserve().await else {
+            return Err(CallError::NotSent("the connection was lost".into()));
+        };
+        let frame = self.me.frame(self.to, kind, shard, request, body);
+        link.queued_bytes.fetch_add(frame.bytes(), Relaxed);
+        room.send(frame);
+        Ok(answer)
     }
 
     /// The connection there is, or a new one.
@@ -109,9 +129,10 @@ impl Connection {
             }
         }
         let (me, to, address) = (self.me.clone(), self.to, address.to_owned());
+        let counters = self.counters.clone();
         let connecting = tokio::spawn(async move {
             match connect(&address).await {
-                Ok(stream) => Ok(open(stream, me, to)),
+                Ok(stream) => Ok(open(stream, me, to, counters)),
                 Err(error) => Err(format!("failed to connect to {address}: {error}")),
             }
         });
@@ -186,8 +207,8 @@ impl Waiting {
         self.lock().waiters.as_mut()?.remove(&request)
     }
 
-    fn is_empty(&self) -> bool {
-        self.lock().waiters.as_ref().is_none_or(HashMap::is_empty)
+    fn count(&self) -> usize {
+        self.lock().waiters.as_ref().map_or(0, HashMap::len)
     }
 
     fn is_closed(&self) -> bool {
@@ -201,18 +222,23 @@ impl Waiting {
     }
 }
 
-fn open(stream: TcpStream, me: Member, to: NodeId) -> Link {
+fn open(stream: TcpStream, me: Member, to: NodeId, counters: Arc<Counters>) -> Link {
     let (reader, writer) = stream.into_split();
     let (queue, frames) = mpsc::channel(QUEUE_FRAMES);
     let waiting = Arc::new(Waiting::new());
     let stop = CancellationToken::new();
-    let link =
-        Link { queue: queue.clone(), waiting: waiting.clone(), _close: Arc::new(stop.clone().drop_guard()) };
+    let queued_bytes = Arc::new(AtomicUsize::new(0));
+    let link = Link {
+        queue: queue.clone(),
+        queued_bytes: queued_bytes.clone(),
+        waiting: waiting.clone(),
+        _close: Arc::new(stop.clone().drop_guard()),
+    };
     tokio::spawn(async move {
         let ping = me.frame(to, Kind::Ping, ShardId(0), 0, Bytes::new());
         let lost = tokio::select! {
-            error = write(writer, frames) => error,
-            error = read(reader, &waiting, &queue, ping) => error,
+            error = write(writer, frames, &queued_bytes, &counters) => error,
+            error = read(reader, &waiting, (&queue, &queued_bytes), ping, &counters) => error,
             () = stop.cancelled() => io::Error::other("closed"),
         };
         waiting.close(&format!("the connection was lost: {lost}"));
@@ -221,7 +247,12 @@ fn open(stream: TcpStream, me: Member, to: NodeId) -> Link {
 }
 
 /// Writes frames as they come, as many as there are in one write. Returns why it ended.
-async fn write(mut writer: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>) -> io::Error {
+async fn write(
+    mut writer: OwnedWriteHalf,
+    mut frames: mpsc::Receiver<Frame>,
+    queued_bytes: &AtomicUsize,
+    counters: &Counters,
+) -> io::Error {
     let mut buffer = BytesMut::new();
     while let Some(frame) = frames.recv().await {
         let mut next = Some(frame);
@@ -231,9 +262,12 @@ async fn write(mut writer: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>) ->
             }
             next = if buffer.len() < WRITE_BYTES { frames.try_recv().ok() } else { None };
         }
+        let bytes = buffer.len();
         if let Err(error) = writer.write_all_buf(&mut buffer).await {
             return error;
         }
+        counters.sent(bytes);
+        queued_bytes.fetch_sub(bytes, Relaxed);
         // A snapshot-sized burst must not stay allocated.
         if buffer.capacity() > 4 * WRITE_BYTES {
             buffer = BytesMut::new();
@@ -246,8 +280,9 @@ async fn write(mut writer: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>) ->
 async fn read(
     reader: OwnedReadHalf,
     waiting: &Waiting,
-    queue: &mpsc::Sender<Frame>,
+    (queue, queued_bytes): (&mpsc::Sender<Frame>, &AtomicUsize),
     ping: Frame,
+    counters: &Counters,
 ) -> io::Error {
     let mut frames = FramedRead::new(reader, Codec);
     let (mut heard, mut pinged) = (Instant::now(), false);
@@ -255,6 +290,7 @@ async fn read(
         match timeout(WIRE_TIMEOUT, frames.next()).await {
             Ok(Some(Ok(frame))) => {
                 (heard, pinged) = (Instant::now(), false);
+                counters.received(frame.bytes());
                 if let Err(error) = answer(waiting, frame, ping.to) {
                     return error;
                 }
@@ -262,9 +298,15 @@ async fn read(
             Ok(Some(Err(error))) => return error,
             Ok(None) => return io::ErrorKind::UnexpectedEof.into(),
             Err(_) if pinged => return io::ErrorKind::TimedOut.into(),
-            Err(_) if waiting.is_empty() && heard.elapsed() < KEEP_ALIVE => {}
+            Err(_) if waiting.count() == 0 && heard.elapsed() < KEEP_ALIVE => {}
             // A full queue means the writer is stuck: as good as a ping.
-            Err(_) => pinged = queue.try_send(ping.clone()).is_ok() || queue.capacity() == 0,
+            Err(_) => {
+                if let Ok(room) = queue.try_reserve() {
+                    queued_bytes.fetch_add(ping.bytes(), Relaxed);
+                    room.send(ping.clone());
+                }
+                pinged = true;
+            }
         }
     }
 }

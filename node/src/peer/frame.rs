@@ -102,6 +102,16 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// Its length on the wire.
+    pub(super) fn bytes(&self) -> usize {
+        4 + self.length()
+    }
+
+    /// What its length field says: the length of all that follows.
+    fn length(&self) -> usize {
+        4 + HEAD + self.cluster.as_ref().map_or(0, |cluster| cluster.as_str().len()) + self.body.len()
+    }
+
     /// The answer to this frame, from the node it was meant for.
     pub(super) fn answer(&self, kind: Kind, from: NodeId, cluster: Option<ClusterId>, body: Bytes) -> Frame {
         Frame { kind, shard: self.shard, request: self.request, from, to: self.from, cluster, body }
@@ -115,8 +125,8 @@ impl Encoder<Frame> for Codec {
     type Error = io::Error;
 
     fn encode(&mut self, frame: Frame, out: &mut BytesMut) -> io::Result<()> {
+        let length = frame.length();
         let cluster = frame.cluster.as_ref().map_or("", ClusterId::as_str).as_bytes();
-        let length = 4 + HEAD + cluster.len() + frame.body.len();
         if length > FRAME_BYTES_MAX {
             return Err(invalid(format!("frame of {length} bytes is longer than {FRAME_BYTES_MAX}")));
         }

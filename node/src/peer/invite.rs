@@ -76,7 +76,7 @@ impl Peers {
     pub async fn invite(&self, address: &str, invite: &Invite) -> Result<InviteAnswer, CallError> {
         let me = self.0.me.get().ok_or_else(super::unassigned)?;
         let frame = me.frame(NodeId(0), Kind::Invite, ShardId(0), 0, encode(invite));
-        let body = stream::exchange(address, frame).await?;
+        let body = stream::exchange(address, frame, &self.0.counters).await?;
         postcard::from_bytes(&body)
             .map_err(|error| CallError::Lost(format!("no answer to an invitation: {error}")))
     }

@@ -10,7 +10,6 @@ use futures::{FutureExt, StreamExt};
 use schedia_apps::{NodeId, ShardId};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -105,10 +104,13 @@ impl<S: Service> Incoming<S> {
                     Ok(Some(Ok(frame))) if frame.kind == Kind::SnapshotBegin => {
                         return self.snapshot(frame, frames, writer).await;
                     }
-                    Ok(Some(Ok(frame))) => self.begin(frame, &mut answers).await,
+                    Ok(Some(Ok(frame))) => {
+                        self.peers.0.counters.received(frame.bytes());
+                        self.begin(frame, &mut answers).await;
+                    }
                     Ok(Some(Err(error))) => {
                         if error.kind() == io::ErrorKind::InvalidData {
-                            self.peers.0.counters.malformed.fetch_add(1, Relaxed);
+                            self.peers.0.counters.malformed();
                         }
                         return Err(error);
                     }
@@ -122,6 +124,7 @@ impl<S: Service> Incoming<S> {
                 Codec.encode(answer, &mut out)?;
             }
             if !out.is_empty() {
+                self.peers.0.counters.sent(out.len());
                 writer.write_all_buf(&mut out).await?;
             }
         }
@@ -135,13 +138,13 @@ impl<S: Service> Incoming<S> {
             Err(refused) => std::future::ready(Err(refused)).boxed(),
         };
         let begun = futures::poll!(&mut handling);
-        let me = self.peers.0.me.get().cloned();
+        let peers = self.peers.clone();
         let handling = match begun {
             std::task::Poll::Ready(answer) => std::future::ready(answer).boxed(),
             std::task::Poll::Pending => handling,
         };
         let head = Frame { body: Bytes::new(), ..frame };
-        answers.push(handling.map(move |result| answer(&head, me, result)).boxed());
+        answers.push(handling.map(move |result| answer(&head, &peers, result)).boxed());
     }
 
     async fn snapshot(
@@ -151,17 +154,19 @@ impl<S: Service> Incoming<S> {
         mut writer: OwnedWriteHalf,
     ) -> io::Result<()> {
         let result = match self.check(&frame) {
-            Ok(_) => self.service.snapshot(request(&frame), Parts::new(frames)).await,
+            Ok(_) => {
+                let parts = Parts::new(frames, self.peers.0.counters.clone());
+                self.service.snapshot(request(&frame), parts).await
+            }
             Err(refused) => Err(refused),
         };
         let mut out = BytesMut::new();
-        Codec.encode(answer(&frame, self.peers.0.me.get().cloned(), result), &mut out)?;
+        Codec.encode(answer(&frame, &self.peers, result), &mut out)?;
         writer.write_all(&out).await
     }
 
     /// Whether a frame may be handled; the answer, if it needs no shard.
     fn check(&self, frame: &Frame) -> Result<Option<Bytes>, Refused> {
-        let counters = &self.peers.0.counters;
         let me = self.peers.0.me.get();
         let ours = me.is_some_and(|me| frame.cluster.as_ref() == Some(&me.cluster_id));
         if frame.kind == Kind::Hello && !ours {
@@ -172,15 +177,12 @@ impl<S: Service> Incoming<S> {
         }
         let Some(me) = me else { return Err(Refused::Blank) };
         if !ours {
-            counters.cluster.fetch_add(1, Relaxed);
             return Err(Refused::WrongCluster);
         }
         if frame.kind != Kind::Hello && frame.to != me.node_id {
-            counters.node.fetch_add(1, Relaxed);
             return Err(Refused::WrongNode { node_id: me.node_id });
         }
         if let Some(index) = self.removed(frame) {
-            counters.removed.fetch_add(1, Relaxed);
             return Err(Refused::Removed { index });
         }
         match frame.kind {
@@ -217,13 +219,16 @@ fn request(frame: &Frame) -> Request {
     Request { from: *from, shard: *shard, kind: *kind, body: body.clone() }
 }
 
-fn answer(head: &Frame, me: Option<Member>, result: Result<Bytes, Refused>) -> Frame {
+fn answer(head: &Frame, peers: &Peers, result: Result<Bytes, Refused>) -> Frame {
     let (kind, body) = match result {
         Ok(body) => (Kind::Answer, body),
-        Err(refused) => (Kind::Refused, refused.encode()),
+        Err(refused) => {
+            peers.0.counters.refused(&refused);
+            (Kind::Refused, refused.encode())
+        }
     };
-    let (from, cluster) = match me {
-        Some(Member { cluster_id, node_id }) => (node_id, Some(cluster_id)),
+    let (from, cluster) = match peers.0.me.get() {
+        Some(Member { cluster_id, node_id }) => (*node_id, Some(cluster_id.clone())),
         None => (NodeId(0), None),
     };
     head.answer(kind, from, cluster, body)

@@ -12,6 +12,7 @@
 //! Not here: what a frame's body means (`crate::raft`, `crate::shards`).
 
 mod connection;
+mod counts;
 mod frame;
 mod invite;
 mod listener;
@@ -21,6 +22,8 @@ mod tests;
 
 pub(crate) use connection::Answer;
 pub use connection::CallError;
+use counts::Counters;
+pub use counts::{Counts, Outgoing};
 pub use frame::Kind;
 pub use invite::{Invite, InviteAnswer};
 pub use listener::{Request, Service};
@@ -34,7 +37,6 @@ use schedia_apps::{ClusterId, NodeId, ShardId, StoreId};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -130,19 +132,6 @@ fn encode(value: &impl Serialize) -> Bytes {
     postcard::to_stdvec(value).expect("plain data, which postcard always encodes").into()
 }
 
-/// What was counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Frames for another cluster.
-    pub refused_cluster: u64,
-    /// Frames for another node.
-    pub refused_node: u64,
-    /// Frames from a node that was removed.
-    pub refused_removed: u64,
-    /// Connections ended because of bytes that are no frame.
-    pub malformed: u64,
-}
-
 /// Who this node is in its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
@@ -166,15 +155,7 @@ struct Inner {
     connections: Mutex<HashMap<NodeId, Arc<Connection>>>,
     removed: watch::Sender<Option<u64>>,
     invitations: invite::Invitations,
-    counters: Counters,
-}
-
-#[derive(Default)]
-struct Counters {
-    cluster: AtomicU64,
-    node: AtomicU64,
-    removed: AtomicU64,
-    malformed: AtomicU64,
+    counters: Arc<Counters>,
 }
 
 /// A peer to call: who it should be and where it was last said to be.
@@ -195,7 +176,7 @@ impl Peers {
             connections: Mutex::default(),
             removed: watch::Sender::new(None),
             invitations: invite::Invitations::default(),
-            counters: Counters::default(),
+            counters: Arc::default(),
         }))
     }
 
@@ -222,7 +203,7 @@ impl Peers {
             cluster: self.0.me.get().map(|me| me.cluster_id.clone()),
             body: encode(&self.0.hello),
         };
-        let body = self.noted(stream::exchange(address, frame).await)?;
+        let body = self.noted(stream::exchange(address, frame, &self.0.counters).await)?;
         postcard::from_bytes(&body).map_err(|error| CallError::Lost(format!("no answer to hello: {error}")))
     }
 
@@ -263,7 +244,7 @@ impl Peers {
         parts: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
     ) -> Result<Bytes, CallError> {
         let me = self.0.me.get().ok_or_else(unassigned)?;
-        self.noted(stream::send(target, me, shard, begin, parts).await)
+        self.noted(stream::send(target, me, shard, begin, parts, &self.0.counters).await)
     }
 
     /// The entry that removed this node from its cluster, once a peer has said so.
@@ -289,19 +270,20 @@ impl Peers {
 
     /// What was counted since the start.
     pub fn counts(&self) -> Counts {
-        let Counters { cluster, node, removed, malformed } = &self.0.counters;
-        Counts {
-            refused_cluster: cluster.load(Relaxed),
-            refused_node: node.load(Relaxed),
-            refused_removed: removed.load(Relaxed),
-            malformed: malformed.load(Relaxed),
-        }
+        self.0.counters.read()
+    }
+
+    /// What waits to be sent to each peer, or for its answer.
+    pub fn outgoing(&self) -> Vec<(NodeId, Outgoing)> {
+        let connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.iter().map(|(id, connection)| (*id, connection.outgoing())).collect()
     }
 
     fn connection(&self, to: NodeId) -> Result<Arc<Connection>, CallError> {
         let me = self.0.me.get().ok_or_else(unassigned)?;
         let mut connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = connections.entry(to).or_insert_with(|| Arc::new(Connection::new(me.clone(), to)));
+        let new = || Arc::new(Connection::new(me.clone(), to, self.0.counters.clone()));
+        let connection = connections.entry(to).or_insert_with(new);
         Ok(connection.clone())
     }
 

@@ -2,11 +2,12 @@
 
 use super::connection::{CallError, connect};
 use super::frame::{Codec, Frame, Kind};
-use super::{Member, Refused, Target, WIRE_TIMEOUT};
+use super::{Counters, Member, Refused, Target, WIRE_TIMEOUT};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use schedia_apps::ShardId;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,10 +23,10 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
 const PART_BYTES: usize = 1 << 20;
 
 /// One frame and its answer, over a connection that is closed again.
-pub(super) async fn exchange(address: &str, frame: Frame) -> Result<Bytes, CallError> {
+pub(super) async fn exchange(address: &str, frame: Frame, counters: &Counters) -> Result<Bytes, CallError> {
     let mut stream = connect(address).await.map_err(|error| not_sent(address, error))?;
     let exchange = async {
-        write(&mut stream, frame).await?;
+        write(&mut stream, frame, counters).await?;
         answer(&mut FramedRead::new(&mut stream, Codec)).await
     };
     timeout(WIRE_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(CallError::Lost("no answer in time".into())))
@@ -38,21 +39,22 @@ pub(super) async fn send(
     shard: ShardId,
     begin: Bytes,
     mut parts: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    counters: &Counters,
 ) -> Result<Bytes, CallError> {
     let stream = connect(target.address).await.map_err(|error| not_sent(target.address, error))?;
     let (reader, mut writer) = stream.into_split();
     let mut reader = FramedRead::new(reader, Codec);
     let frame = |kind, body| me.frame(target.id, kind, shard, 0, body);
     let writing = async {
-        write(&mut writer, frame(Kind::SnapshotBegin, begin)).await?;
+        write(&mut writer, frame(Kind::SnapshotBegin, begin), counters).await?;
         while let Some(part) = parts.next().await {
             let mut part = part.map_err(|error| CallError::NotSent(error.to_string()))?;
             while !part.is_empty() {
                 let cut = part.split_to(part.len().min(PART_BYTES));
-                write(&mut writer, frame(Kind::SnapshotPart, cut)).await?;
+                write(&mut writer, frame(Kind::SnapshotPart, cut), counters).await?;
             }
         }
-        write(&mut writer, frame(Kind::SnapshotEnd, Bytes::new())).await
+        write(&mut writer, frame(Kind::SnapshotEnd, Bytes::new()), counters).await
     };
     tokio::select! {
         // An answer before the end is a refusal.
@@ -63,11 +65,18 @@ pub(super) async fn send(
     timeout(INSTALL_TIMEOUT, answer(&mut reader)).await.map_err(late)?
 }
 
-async fn write(writer: &mut (impl AsyncWrite + Unpin), frame: Frame) -> Result<(), CallError> {
+async fn write(
+    writer: &mut (impl AsyncWrite + Unpin),
+    frame: Frame,
+    counters: &Counters,
+) -> Result<(), CallError> {
     let mut bytes = BytesMut::new();
     Codec.encode(frame, &mut bytes).map_err(|error| CallError::NotSent(error.to_string()))?;
     match timeout(PART_TIMEOUT, writer.write_all(&bytes)).await {
-        Ok(written) => written.map_err(lost),
+        Ok(written) => {
+            counters.sent(bytes.len());
+            written.map_err(lost)
+        }
         Err(_) => Err(CallError::Lost("the peer stopped reading".into())),
     }
 }
@@ -97,16 +106,21 @@ fn lost(error: io::Error) -> CallError {
 /// The parts of a snapshot as they arrive. The sender waits while nobody reads.
 pub struct Parts {
     frames: FramedRead<OwnedReadHalf, Codec>,
+    counters: Arc<Counters>,
 }
 
 impl Parts {
-    pub(super) fn new(frames: FramedRead<OwnedReadHalf, Codec>) -> Self {
-        Parts { frames }
+    pub(super) fn new(frames: FramedRead<OwnedReadHalf, Codec>, counters: Arc<Counters>) -> Self {
+        Parts { frames, counters }
     }
 
     /// The next part; `None` after the last. An error if the stream ends early.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        match timeout(PART_TIMEOUT, self.frames.next()).await? {
+        let frame = timeout(PART_TIMEOUT, self.frames.next()).await?;
+        if let Some(Ok(frame)) = &frame {
+            self.counters.received(frame.bytes());
+        }
+        match frame {
             Some(Ok(Frame { kind: Kind::SnapshotPart, body, .. })) => Ok(Some(body)),
             Some(Ok(Frame { kind: Kind::SnapshotEnd, .. })) => Ok(None),
             Some(Ok(frame)) => Err(io::Error::other(format!("{:?} inside a snapshot", frame.kind))),

@@ -5,7 +5,7 @@ use crate::peer::listener::Service;
 use bytes::BytesMut;
 use futures::future::BoxFuture;
 use futures::{FutureExt, stream};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -83,6 +83,11 @@ async fn serve(peers: Peers, address: &str) -> Peer {
     Peer { peers, echo, address, stop, serving }
 }
 
+/// What a node counted, but for bytes.
+fn refusals(peers: &Peers) -> Counts {
+    Counts { sent_bytes: 0, received_bytes: 0, ..peers.counts() }
+}
+
 async fn call(from: &Peers, to: u64, address: &str, body: &'static [u8]) -> Result<Bytes, CallError> {
     let target = Target { id: NodeId(to), address };
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -96,13 +101,17 @@ async fn answers_come_in_any_order_over_one_connection() {
     let quick = call(&one, 2, &two.address, b"quick");
     let (waits, quick) = tokio::join!(waits, quick);
     assert_eq!((waits.unwrap(), quick.unwrap()), (Bytes::from_static(b"wait"), Bytes::from_static(b"quick")));
+    let (asked, answered) = (one.counts(), two.peers.counts());
+    assert_eq!(asked.sent_bytes, answered.received_bytes, "every byte of a frame is counted on both sides");
+    assert_eq!(asked.received_bytes, answered.sent_bytes);
+    assert_eq!(one.outgoing(), [(NodeId(2), Outgoing::default())], "nothing waits");
 }
 
 #[tokio::test]
 async fn a_frame_of_another_cluster_is_refused_and_counted() {
     let (stranger, two) = (member("other", 1), serve(member("c", 2), "127.0.0.1:0").await);
     assert_eq!(call(&stranger, 2, &two.address, b"x").await, Err(Refused::WrongCluster.into()));
-    assert_eq!(two.peers.counts(), Counts { refused_cluster: 1, ..Counts::default() });
+    assert_eq!(refusals(&two.peers), Counts { refused_cluster: 1, ..Counts::default() });
     assert_eq!(two.echo.calls.load(Relaxed), 0, "it reached no shard");
 }
 
@@ -111,7 +120,7 @@ async fn a_frame_for_another_node_is_refused_and_counted() {
     let (one, two) = (member("c", 1), serve(member("c", 2), "127.0.0.1:0").await);
     let refused = Refused::WrongNode { node_id: NodeId(2) };
     assert_eq!(call(&one, 3, &two.address, b"x").await, Err(refused.into()));
-    assert_eq!(two.peers.counts(), Counts { refused_node: 1, ..Counts::default() });
+    assert_eq!(refusals(&two.peers), Counts { refused_node: 1, ..Counts::default() });
     assert_eq!(two.echo.calls.load(Relaxed), 0, "it reached no shard");
 }
 
@@ -202,7 +211,7 @@ async fn bytes_that_are_no_frame_end_the_connection_and_are_counted() {
     // Closed with our bytes unread: the system may report that as a reset.
     let _ = stream.read_to_end(&mut rest).await;
     assert!(rest.is_empty());
-    assert_eq!(two.peers.counts(), Counts { malformed: 1, ..Counts::default() });
+    assert_eq!(refusals(&two.peers), Counts { malformed: 1, ..Counts::default() });
     let mut answer = BytesMut::new();
     let me = Member { cluster_id: "c".parse().unwrap(), node_id: NodeId(1) };
     frame::Codec.encode(me.frame(NodeId(2), Kind::Answer, ShardId(0), 1, Bytes::new()), &mut answer).unwrap();

@@ -93,6 +93,12 @@ impl Feed {
         self.0.upto.subscribe()
     }
 
+    /// Who reads, what is kept for them, and its bytes.
+    pub(crate) fn sizes(&self) -> (usize, usize, usize) {
+        let ring = self.ring();
+        (self.0.readers.load(Ordering::Relaxed), ring.changes.len(), ring.bytes)
+    }
+
     /// Adds what one batch of entries changed, in order.
     pub(crate) fn push(&self, changes: Vec<Event>) {
         let Some(upto) = changes.last().map(|event| event.revision.main) else { return };

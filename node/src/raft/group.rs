@@ -126,10 +126,10 @@ impl Group {
     pub(crate) async fn open(open: Open) -> io::Result<Group> {
         let Open { shard, me, timings, log, state, peers, failure, metrics, wall } = open;
         let last_at_open = unmark(&log.ends().last)?.map(log_id);
-        let machine = Machine::open(state, metrics).map_err(io::Error::other)?;
+        let machine = Machine::open(state, metrics.clone()).map_err(io::Error::other)?;
         let heartbeat = timings.heartbeat();
         let patience = timings.election_max();
-        let network = Network::new(peers, shard, me, heartbeat, patience);
+        let network = Network::new(peers, shard, me, heartbeat, patience, metrics.clone());
         let config = Arc::new(config(timings).map_err(io::Error::other)?);
         let store = LogStore::new(log.clone());
         let raft = Raft::new(me.0, config, network.clone(), store, machine.clone())
@@ -351,6 +351,7 @@ impl Group {
                 let Some(group) = group.upgrade() else { return };
                 let (before, now) = (sender.borrow().leader, group.status());
                 if before != now.leader {
+                    group.machine.metrics().leader_changes.inc();
                     let leader = now.leader.map(|id| id.0);
                     tracing::info!(shard = %now.shard, leader, term = now.term, "the leader has changed");
                 }

@@ -119,6 +119,11 @@ impl Machine {
         self.0.broken.subscribe()
     }
 
+    /// Where this shard counts.
+    pub(crate) fn metrics(&self) -> &ShardMetrics {
+        &self.0.metrics
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.0.state
     }
@@ -328,12 +333,14 @@ impl RaftStateMachine<Types> for Machine {
             }
             SnapshotData::Out(snapshot, _hold) => copy(snapshot, &self.0.state).await?,
         };
-        let machine = self.clone();
+        let (machine, begun) = (self.clone(), Instant::now());
         let installed = tokio::task::spawn_blocking(move || machine.install(received)).await;
         installed.map_err(io::Error::other)?.map_err(|stop| {
             self.set_broken(&stop.to_string());
             io::Error::other(stop)
-        })
+        })?;
+        self.0.metrics.snapshot_install_seconds.observe(begun.elapsed().as_secs_f64());
+        Ok(())
     }
 
     /// None while the disk covers nothing.
@@ -347,8 +354,11 @@ impl RaftSnapshotBuilder<Types> for Machine {
 
     /// A snapshot is a checkpoint: nothing is written but what the flusher would write anyway.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let begun = Instant::now();
         self.0.state.flush().await?;
-        self.snapshot()
+        let snapshot = self.snapshot();
+        self.0.metrics.snapshot_build_seconds.observe(begun.elapsed().as_secs_f64());
+        snapshot
     }
 }
 

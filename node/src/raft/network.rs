@@ -13,6 +13,7 @@ use super::clocks::Clocks;
 use super::snapshot::{SnapshotData, chunks};
 use super::types::{RaftLogId, SnapshotMeta, Types, Vote, decode_vote};
 use super::wire;
+use crate::metrics::ShardMetrics;
 use crate::peer::{Answer, CallError, Kind, Peers, Target};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -30,6 +31,7 @@ use openraft::{BasicNode, OptionalSend, RPCTypes};
 use schedia_apps::{NodeId, ShardId};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -58,6 +60,9 @@ pub(crate) struct Network {
     addresses: Arc<Mutex<BTreeMap<NodeId, Arc<str>>>>,
     /// What members' wall clocks show, as they report with every answer to an append.
     pub(super) clocks: Clocks,
+    metrics: ShardMetrics,
+    /// The newest term that votes were asked for: all members are asked in one election.
+    stood: Arc<AtomicU64>,
 }
 
 impl Network {
@@ -67,6 +72,7 @@ impl Network {
         me: NodeId,
         heartbeat: Duration,
         patience: Duration,
+        metrics: ShardMetrics,
     ) -> Self {
         let snapshots = Arc::new(Semaphore::new(1));
         Network {
@@ -78,12 +84,21 @@ impl Network {
             snapshots,
             addresses: Arc::default(),
             clocks: Clocks::default(),
+            metrics,
+            stood: Arc::default(),
         }
     }
 
     /// A member is there from now on, for the clients that were made before too.
     pub(super) fn note(&self, id: NodeId, address: &str) {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(id, address.into());
+    }
+
+    /// This node stands for election.
+    fn stands(&self, term: u64) {
+        if self.stood.fetch_max(term, Ordering::Relaxed) < term {
+            self.metrics.elections.inc();
+        }
     }
 
     fn address(&self, id: NodeId) -> Arc<str> {
@@ -148,6 +163,7 @@ impl NetVote<Types> for Client {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RpcError> {
+        self.network.stands(request.vote.leader_id.term);
         let body = wire::encode_vote_request(&request);
         let answer = self.call(RPCTypes::Vote, Kind::Vote, body, option.soft_ttl()).await?;
         wire::decode_vote_response(&answer).map_err(malformed)
@@ -210,7 +226,8 @@ impl Client {
         vote: Vote,
         snapshot: super::snapshot::Snapshot,
     ) -> Result<SnapshotResponse<Types>, RpcError> {
-        let Network { peers, shard, snapshots, .. } = &self.network;
+        let Network { peers, shard, snapshots, metrics, .. } = &self.network;
+        let begun = Instant::now();
         let meta: SnapshotMeta = snapshot.meta;
         let SnapshotData::Out(data, hold) = snapshot.snapshot else {
             return Err(RPCError::Unreachable(Unreachable::from_string(
@@ -225,7 +242,11 @@ impl Client {
         let begin = wire::encode_begin(vote, &meta);
         let address = self.network.address(self.id);
         let target = Target { id: self.id, address: &address };
-        let answer = peers.stream(target, *shard, begin, chunks(data)).await.map_err(failed)?;
+        let sent = |chunk: &io::Result<Bytes>| {
+            metrics.snapshot_sent_bytes.inc_by(chunk.as_ref().map_or(0, Bytes::len) as u64);
+        };
+        let answer = peers.stream(target, *shard, begin, chunks(data).inspect(sent)).await.map_err(failed)?;
+        metrics.snapshot_send_seconds.observe(begun.elapsed().as_secs_f64());
         hold.sent();
         let vote = decode_vote(&answer).map_err(malformed)?;
         Ok(SnapshotResponse { vote })

@@ -47,7 +47,7 @@ impl Group {
         let (vote, meta) = wire::decode_begin(&request.body).map_err(invalid)?;
         let _permit = self.receiving.try_acquire().map_err(|_| invalid("another snapshot is arriving"))?;
         tracing::info!(shard = %self.shard, from = %request.from, covers = ?meta.last_log_id, "receiving a snapshot");
-        let received = receive(parts, self.machine.state()).await.map_err(invalid)?;
+        let received = receive(parts, &self.machine).await.map_err(invalid)?;
         let covered = super::log::unmark(&received.checkpoint().mark).map_err(invalid)?;
         if covered != meta.last_log_id {
             return Err(invalid(io::Error::other(format!(

@@ -6,6 +6,7 @@
 //! * One snapshot of a shard leaves this node at a time, and one arrives: each pins pages or fills a file.
 //! * A received file that is not installed is deleted.
 
+use super::machine::Machine;
 use super::types::Types;
 use crate::peer::Parts;
 use crate::storage::{Received, State};
@@ -116,15 +117,19 @@ pub(super) fn chunks(
 }
 
 /// Writes the parts of a snapshot into a new state file, beside the one in force.
-pub(super) async fn receive(mut parts: Parts, state: &State) -> io::Result<Received> {
-    let (queue, receiving) = receiver(state)?;
+pub(super) async fn receive(mut parts: Parts, machine: &Machine) -> io::Result<Received> {
+    let (begun, metrics) = (Instant::now(), machine.metrics());
+    let (queue, receiving) = receiver(machine.state())?;
     while let Some(part) = parts.next().await? {
+        metrics.snapshot_received_bytes.inc_by(part.len() as u64);
         if queue.send(part).await.is_err() {
             break; // `receiving` knows why.
         }
     }
     drop(queue);
-    receiving.await.map_err(io::Error::other)?
+    let received = receiving.await.map_err(io::Error::other)??;
+    metrics.snapshot_receive_seconds.observe(begun.elapsed().as_secs_f64());
+    Ok(received)
 }
 
 /// A received file made of a snapshot that did not come over the network.

@@ -24,7 +24,7 @@ mod tests;
 mod watch;
 
 pub use error::{MembershipError, ShardError};
-pub use shard::{Applied, Consistency, Shard};
+pub use shard::{Applied, Consistency, Queues, Shard};
 pub use watch::Watch;
 
 use crate::metrics::Metrics;

@@ -86,6 +86,11 @@ impl Proposer {
         Proposer { queue, in_flight, group, timings }
     }
 
+    /// Commands that wait to be put into an entry.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Room for one command among the bytes in flight on this node, or Busy.
     pub(super) fn room(&self, command: &Bytes) -> Result<OwnedSemaphorePermit, ShardError> {
         let bytes = (command.len() + COMMAND_OVERHEAD) as u32;
@@ -143,6 +148,7 @@ async fn run(group: Arc<Group>, rules: Rules, mut queue: mpsc::Receiver<Waiting>
                 }
                 taken.retain(|waiting| !waiting.taken.swap(true, Ordering::AcqRel));
                 for commands in batches(std::mem::take(&mut taken)) {
+                    group.machine().metrics().entry_commands.observe(commands.len() as f64);
                     let stamp = stamp(&group, &rules, &mut clock);
                     let body = Body::commands(stamp, commands.iter().map(|waiting| &waiting.command));
                     let written = group.write(body).await;

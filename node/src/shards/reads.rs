@@ -9,10 +9,10 @@
 //! * Only a majority's confirmation makes an index: a deposed leader gets none.
 
 use super::{ShardError, Timings};
+use crate::metrics::ShardMetrics;
 use crate::peer::{CallError, Kind, Peers, Target};
 use crate::raft::{Group, ReadError, decode_read_index, encode_read_index};
 use bytes::Bytes;
-use prometheus_client::metrics::counter::Counter;
 use schedia_apps::{NodeId, ShardId};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -36,12 +36,17 @@ impl Reads {
         me: NodeId,
         shard: ShardId,
         timings: Timings,
-        rounds: Counter,
+        metrics: ShardMetrics,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_READS);
-        let round = Round { group, peers, me, shard, timings, rounds };
+        let round = Round { group, peers, me, shard, timings, metrics };
         tokio::spawn(round.run(waiting));
         Reads { queue }
+    }
+
+    /// Reads that wait for the next round.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
     }
 
     /// The index that a read which begins now must see.
@@ -62,7 +67,7 @@ struct Round {
     me: NodeId,
     shard: ShardId,
     timings: Timings,
-    rounds: Counter,
+    metrics: ShardMetrics,
 }
 
 impl Round {
@@ -73,8 +78,10 @@ impl Round {
             if waiting.is_empty() {
                 continue;
             }
-            self.rounds.inc();
+            self.metrics.read_rounds.inc();
+            let begun = Instant::now();
             let index = self.index().await;
+            self.metrics.read_index_seconds.observe(begun.elapsed().as_secs_f64());
             for answer in waiting.drain(..) {
                 let _ = answer.send(index.clone());
             }

@@ -41,6 +41,23 @@ pub struct Applied<T> {
     pub value: T,
 }
 
+/// What waits in a shard, or is kept in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Commands that wait to be put into an entry.
+    pub commands: usize,
+    /// Linearizable reads that wait for the next round.
+    pub reads: usize,
+    /// Watches that are open.
+    pub watches: usize,
+    /// Newest changes kept for them.
+    pub watch_changes: usize,
+    /// Bytes of their keys and values.
+    pub watch_bytes: usize,
+    /// Memory of applied writes that are not in the state file yet.
+    pub overlay_bytes: usize,
+}
+
 /// One shard on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Shard(Arc<Inner>);
@@ -92,7 +109,7 @@ impl Shard {
             me,
             timings,
             proposer: Proposer::start(group.clone(), rules, in_flight, timings),
-            reads: Reads::start(group.clone(), peers.clone(), me, id, timings, metrics.read_rounds.clone()),
+            reads: Reads::start(group.clone(), peers.clone(), me, id, timings, metrics.clone()),
             bell: Bell::start(group.machine().feed().clone()),
             status: group.watch_status(),
             recovered: recovers,
@@ -101,6 +118,20 @@ impl Shard {
             storage,
             metrics,
         }))
+    }
+
+    /// What waits in this shard now.
+    pub fn queues(&self) -> Queues {
+        let machine = self.0.group.machine();
+        let (watches, watch_changes, watch_bytes) = machine.feed().sizes();
+        Queues {
+            commands: self.0.proposer.waiting(),
+            reads: self.0.reads.waiting(),
+            watches,
+            watch_changes,
+            watch_bytes,
+            overlay_bytes: machine.state().overlay_bytes(),
+        }
     }
 
     /// Which shard this is.
@@ -115,6 +146,7 @@ impl Shard {
 
     /// Appends, commits, applies; forwarded once to the leader if this node does not lead.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Applied<Reply>, ShardError> {
+        let _in_flight = self.0.metrics.proposal();
         let begun = Instant::now();
         let result = self.propose_once(command, deadline).await;
         self.0.metrics.outcomes.count(&result);

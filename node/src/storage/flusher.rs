@@ -153,6 +153,7 @@ fn flush(shared: &Shared, control: &Control, sweep_anyway: bool) -> io::Result<b
     let _writing = shared.writing();
     shared.failure.check()?;
     let Some(frozen) = freeze(shared, sweep_anyway)? else { return Ok(false) };
+    let begun = Instant::now();
     wait_for_log(shared, control, &frozen.checkpoint)?;
     let (base, more) = match write(shared, &frozen) {
         Ok(written) => written,
@@ -163,6 +164,10 @@ fn flush(shared: &Shared, control: &Control, sweep_anyway: bool) -> io::Result<b
         let base = std::mem::replace(&mut layers.base, Arc::new(base));
         (layers.frozen.take(), base)
     });
+    if let Some(metrics) = &shared.options.metrics {
+        metrics.checkpoint_seconds.observe(begun.elapsed().as_secs_f64());
+        metrics.checkpoint_bytes.inc_by(frozen.rows.bytes() as u64);
+    }
     drop((replaced, frozen));
     Ok(more)
 }

@@ -213,6 +213,11 @@ impl Storage {
         State::open(Home { shard, dir, lock }, options, volume, flushed, sweep).map_err(OpenError::at(file))
     }
 
+    /// Bytes of changes of all shards that wait for the log's writer, or are being written.
+    pub fn log_queue_bytes(&self) -> usize {
+        self.log.queue_bytes()
+    }
+
     /// The latch that stops everything.
     pub fn failure(&self) -> &Failure {
         self.volume.failure()

@@ -1,6 +1,6 @@
 //! What a node sets about its storage: sizes, all in bytes.
 
-use crate::metrics::LogMetrics;
+use crate::metrics::StorageMetrics;
 
 /// Less makes every commit write its pages several times.
 const CACHE_BYTES_MIN: usize = 1 << 20;
@@ -20,8 +20,8 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Nothing is synced: for benchmarks only. A power loss loses what was acknowledged, and may tear files.
     pub unsafe_no_fsync: bool,
-    /// Where the log's writer counts.
-    pub log_metrics: Option<LogMetrics>,
+    /// Where the log's writer and the flushers count.
+    pub metrics: Option<StorageMetrics>,
 }
 
 impl Default for Options {
@@ -33,7 +33,7 @@ impl Default for Options {
             entries_bytes: 16 << 20,
             queue_bytes: 64 << 20,
             unsafe_no_fsync: false,
-            log_metrics: None,
+            metrics: None,
         }
     }
 }

@@ -127,7 +127,7 @@ impl Log {
             let opened = log.open_shard(shard, saved)?;
             log.shards.get_mut().unwrap_or_else(PoisonError::into_inner).insert(shard, opened);
         }
-        let (metrics, committed) = (options.log_metrics.clone(), BTreeMap::new());
+        let (metrics, committed) = (options.metrics.clone(), BTreeMap::new());
         let writer = Writer { engine, queue, failure, metrics, committed };
         log.writer = Some(std::thread::Builder::new().name("log-writer".into()).spawn(|| writer.run())?);
         Ok(log)
@@ -142,6 +142,11 @@ impl Log {
         let opened = self.open_shard(shard, Saved::default())?;
         shards.insert(shard, opened.clone());
         Ok(opened)
+    }
+
+    /// Bytes of changes that wait for the writer, or are being written.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.queue.bytes()
     }
 
     fn open_shard(&self, shard: ShardId, saved: Saved) -> io::Result<ShardLog> {

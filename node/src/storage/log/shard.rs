@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Bytes read from disk at once while a log is checked at start.
@@ -152,7 +153,14 @@ impl ShardLog {
         }
         let (shard, sequence, change) = (self.0.clone(), view.sequence(), Change::Append(records.clone()));
         let permits = room.num_permits();
-        self.0.push(Job { shard, sequence, change, permits, done: Some(Box::new(done)) })?;
+        self.0.push(Job {
+            shard,
+            sequence,
+            change,
+            permits,
+            done: Some(Box::new(done)),
+            queued: Instant::now(),
+        })?;
         room.forget();
         for record in records {
             view.tail.push(record);
@@ -213,7 +221,14 @@ impl ShardLog {
         {
             let mut view = self.0.view();
             let (sequence, change) = (view.sequence(), Change::Vote(vote.clone()));
-            self.0.push(Job { shard: self.0.clone(), sequence, change, permits: 0, done: Some(done) })?;
+            self.0.push(Job {
+                shard: self.0.clone(),
+                sequence,
+                change,
+                permits: 0,
+                done: Some(done),
+                queued: Instant::now(),
+            })?;
             view.vote = Some(vote);
         }
         saved.await.map_err(|_| closed())?
@@ -246,7 +261,14 @@ impl ShardLog {
             let mut view = self.0.view();
             let sequence = view.sequence();
             let change = Change::Truncate(from);
-            self.0.push(Job { shard: self.0.clone(), sequence, change, permits: 0, done: Some(done) })?;
+            self.0.push(Job {
+                shard: self.0.clone(),
+                sequence,
+                change,
+                permits: 0,
+                done: Some(done),
+                queued: Instant::now(),
+            })?;
             view.cuts.push_back(Cut { sequence, from });
             view.tail.truncate_from(from);
             view.last = last;

@@ -8,7 +8,7 @@
 use super::Mark;
 use super::engine::{Change, LogEngine};
 use super::shard::ShardInner;
-use crate::metrics::LogMetrics;
+use crate::metrics::StorageMetrics;
 use crate::storage::failure::Failure;
 use schedia_apps::ShardId;
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ pub(super) struct Job {
     /// Room it takes in the queue.
     pub(super) permits: usize,
     pub(super) done: Option<Done>,
+    pub(super) queued: Instant,
 }
 
 /// What waits for the writer. Bounded in bytes by `room`.
@@ -57,6 +58,11 @@ impl Queue {
     pub(super) async fn room(&self, bytes: usize) -> io::Result<SemaphorePermit<'_>> {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.room_max);
         self.room.acquire_many(permits).await.map_err(|_| closed())
+    }
+
+    /// Bytes that wait, or are being written.
+    pub(super) fn bytes(&self) -> usize {
+        (self.room_max as usize).saturating_sub(self.room.available_permits())
     }
 
     /// Queues a job. If the writer has gone, the job comes back.
@@ -98,7 +104,7 @@ pub(super) struct Writer {
     pub(super) engine: Box<dyn LogEngine>,
     pub(super) queue: Arc<Queue>,
     pub(super) failure: Failure,
-    pub(super) metrics: Option<LogMetrics>,
+    pub(super) metrics: Option<StorageMetrics>,
     /// Committed marks that wait for a commit to ride along with.
     pub(super) committed: BTreeMap<ShardId, Change>,
 }
@@ -123,7 +129,7 @@ impl Writer {
         }
         let result = if jobs.is_empty() && !self.engine.has_garbage() { Ok(()) } else { self.commit(&jobs) };
         for job in jobs {
-            let Job { shard, sequence, change, permits: _, done } = job;
+            let Job { shard, sequence, change, permits: _, done, queued: _ } = job;
             if result.is_ok() {
                 shard.completed(sequence, &change);
             }
@@ -151,14 +157,18 @@ impl Writer {
     }
 }
 
-fn count(metrics: &LogMetrics, jobs: &[Job], begun: Instant) {
+fn count(metrics: &StorageMetrics, jobs: &[Job], begun: Instant) {
     let records = jobs.iter().flat_map(|job| match &job.change {
         Change::Append(records) => records.as_slice(),
         _ => &[],
     });
     let (entries, bytes) =
         records.fold((0, 0), |(n, bytes), record| (n + 1, bytes + record.body.len() as u64));
-    metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
+    let ended = Instant::now();
+    metrics.sync_seconds.observe((ended - begun).as_secs_f64());
+    for job in jobs.iter().filter(|job| matches!(job.change, Change::Append(_))) {
+        metrics.append_seconds.observe((ended - job.queued).as_secs_f64());
+    }
     if entries > 0 {
         metrics.sync_entries.observe(f64::from(entries));
         metrics.appended_bytes.inc_by(bytes);
@@ -177,6 +187,6 @@ fn clone_error(error: &io::Error) -> io::Error {
 impl Job {
     /// A job that nobody waits for and that takes no room.
     pub(super) fn note(shard: Arc<ShardInner>, sequence: u64, mark: Mark, change: fn(Mark) -> Change) -> Job {
-        Job { shard, sequence, change: change(mark), permits: 0, done: None }
+        Job { shard, sequence, change: change(mark), permits: 0, done: None, queued: Instant::now() }
     }
 }
