@@ -33,6 +33,8 @@ mod openapi;
 mod raftd;
 #[path = "processes/reads.rs"]
 mod reads;
+#[path = "processes/requests.rs"]
+mod requests;
 #[path = "processes/scaling.rs"]
 mod scaling;
 #[path = "processes/watch.rs"]

@@ -72,6 +72,9 @@ pub struct Settings {
     /// Sync nothing to disk: for benchmarks only, a power loss loses acknowledged writes
     #[arg(long, env = "SCHEDIA_UNSAFE_NO_FSYNC", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     unsafe_no_fsync: Option<bool>,
+    /// Log each request that takes longer; 0: none [default: 1000]
+    #[arg(long, env = "SCHEDIA_SLOW_REQUEST_MS", value_name = "N")]
+    slow_request_ms: Option<u64>,
     /// The form of log lines on standard error [default: text]
     #[arg(long, env = "SCHEDIA_LOG_FORMAT", value_name = "text|json")]
     log_format: Option<LogFormat>,
@@ -115,6 +118,8 @@ pub struct Config {
     pub kv_history: Option<Duration>,
     /// Nothing is synced to disk: for benchmarks only.
     pub unsafe_no_fsync: bool,
+    /// A request that takes longer is logged; `None`: none is.
+    pub slow_request: Option<Duration>,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// What is logged.
@@ -229,6 +234,7 @@ impl Settings {
             overlay_mib: self.overlay_mib.or(other.overlay_mib),
             kv_history_minutes: self.kv_history_minutes.or(other.kv_history_minutes),
             unsafe_no_fsync: self.unsafe_no_fsync.or(other.unsafe_no_fsync),
+            slow_request_ms: self.slow_request_ms.or(other.slow_request_ms),
             log_format: self.log_format.or(other.log_format),
             log_level: self.log_level.or(other.log_level),
             config: self.config,
@@ -254,6 +260,7 @@ impl Settings {
             Ok(within(name, value.unwrap_or(default), range)? << 20)
         };
         let minutes = within("--kv-history-minutes", self.kv_history_minutes.unwrap_or(60), 0..=5_256_000)?;
+        let slow_ms = within("--slow-request-ms", self.slow_request_ms.unwrap_or(1_000), 0..=60_000)?;
         Ok(Config {
             name,
             data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("schedia-data")),
@@ -269,6 +276,7 @@ impl Settings {
             overlay_bytes: mib("--overlay-mib", self.overlay_mib, 128, 8..=1 << 16)?,
             kv_history: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
             unsafe_no_fsync: self.unsafe_no_fsync.unwrap_or(false),
+            slow_request: (slow_ms > 0).then(|| Duration::from_millis(slow_ms)),
             log_format: self.log_format.unwrap_or_default(),
             log_level: checked_level(self.log_level.unwrap_or_else(|| "info".to_owned()))?,
         })

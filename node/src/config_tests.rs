@@ -108,6 +108,8 @@ fn sizes_out_of_range_are_refused() {
     assert_eq!(refusal("--cache-mib 0"), "--cache-mib must be 1..=1048576, not 0");
     assert_eq!(refusal("--overlay-mib 1"), "--overlay-mib must be 8..=65536, not 1");
     assert_eq!(check("--kv-history-minutes 0").unwrap().kv_history, None);
+    assert_eq!(check("--slow-request-ms 0").unwrap().slow_request, None);
+    assert_eq!(check("").unwrap().slow_request, Some(Duration::from_secs(1)));
 }
 
 #[test]

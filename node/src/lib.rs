@@ -47,6 +47,7 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 mod raft;
+pub(crate) mod request;
 pub mod shards;
 pub mod storage;
 pub mod telemetry;

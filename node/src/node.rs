@@ -11,6 +11,7 @@
 mod disk;
 
 use crate::config::{Config, Start};
+use crate::doors::access::Access;
 use crate::health::{self, Health, Unready};
 use crate::join::{Admission, Advertised, JoinError};
 use crate::listen::{ListenError, listen};
@@ -150,7 +151,10 @@ async fn live(
     let node = Arc::new(Node::new(&config, addresses, storage, metrics));
 
     let [clients, members, operator] = [(); 3].map(|()| Part::default());
-    operator.spawn(|stop| doors::server::serve(listeners.admin, admin::router(node.clone()), stop));
+    operator.spawn(|stop| {
+        let router = admin::router(node.clone());
+        doors::server::serve(listeners.admin, router, Access::of_operators(), stop)
+    });
     operator.spawn(|stop| node.clone().look(stop));
     members.spawn(|stop| node.clone().serve_peers(listeners.peer, stop));
     let ended = tokio::select! {
@@ -246,7 +250,8 @@ impl Node {
         self.admission.resume().await?;
         part.spawn(|stop| {
             let router = doors::native::router(self.clone(), config.doors, stop.clone());
-            doors::server::serve(listener, router, stop)
+            let access = Access::of_clients(self.metrics.http.clone(), config.slow_request);
+            doors::server::serve(listener, router, access, stop)
         });
         part.spawn(|stop| self.shards.clone().drive_membership(stop));
         part.spawn(|stop| compaction::run(self.clone(), config.kv_history, stop));

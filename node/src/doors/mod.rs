@@ -6,6 +6,7 @@
 //!
 //! Not here: what a command does (`schedia_apps`), how it is replicated (`crate::shards`), the operator's port (`crate::admin`).
 
+pub mod access;
 mod balsa;
 pub(crate) mod bounds;
 pub mod error;

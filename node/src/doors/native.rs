@@ -102,7 +102,7 @@ pub(crate) async fn no_method(method: Method, request: Request) -> DoorError {
 }
 
 impl Door {
-    /// Runs one request: admitted, counted, its error in this door's shape.
+    /// Runs one request: admitted, its error in this door's shape.
     async fn handle<F>(&self, handler: F) -> Response
     where
         F: Future<Output = Result<Response, DoorError>>,
@@ -115,17 +115,11 @@ impl Door {
     where
         F: Future<Output = Result<Response, DoorError>>,
     {
-        let metrics = &self.node.metrics().http;
         let answer = match self.bounds.admit() {
-            Ok(_permit) => {
-                let _under_way = metrics.begin();
-                handler.await
-            }
+            Ok(_permit) => handler.await,
             Err(busy) => Err(busy),
         };
-        let response = answer.unwrap_or_else(shape);
-        metrics.answered(response.status().as_u16());
-        response
+        answer.unwrap_or_else(shape)
     }
 
     /// A write to kv, which lives on shard 0.

@@ -1,6 +1,8 @@
 //! A router that knows its routes by name, so that documents can be compared with it.
 
+use crate::request::note_route;
 use axum::Router;
+use axum::extract::Request;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
@@ -11,6 +13,22 @@ pub struct Route {
     pub method: &'static str,
     /// As axum writes it: `{name}` is a segment, `{*name}` the rest of the path.
     pub path: &'static str,
+}
+
+/// A handler that notes by which route it was reached.
+#[derive(Clone)]
+struct Named<H> {
+    path: &'static str,
+    handler: H,
+}
+
+impl<T, S, H: Handler<T, S>> Handler<T, S> for Named<H> {
+    type Future = H::Future;
+
+    fn call(self, request: Request, state: S) -> H::Future {
+        note_route(self.path);
+        self.handler.call(request, state)
+    }
 }
 
 /// Routes being listed.
@@ -44,7 +62,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Every method.
     pub(crate) fn any<H: Handler<T, S>, T: 'static>(mut self, path: &'static str, handler: H) -> Routes<S> {
         self.listed.push(Route { method: "ANY", path });
-        self.router = self.router.route(path, any(handler));
+        self.router = self.router.route(path, any(Named { path, handler }));
         self
     }
 
@@ -62,7 +80,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         handler: H,
     ) -> Routes<S> {
         self.listed.push(Route { method, path });
-        self.router = self.router.route(path, on(filter, handler));
+        self.router = self.router.route(path, on(filter, Named { path, handler }));
         self
     }
 

@@ -6,8 +6,10 @@
 //!
 //! Not here: what a request may cost once its header is read (`super::bounds`).
 
+use super::access::Access;
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -30,11 +32,11 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until `stop` is cancelled, then lets requests under way finish.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, router: Router, access: Arc<Access>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     while let Some((stream, slot)) = stop.run_until_cancelled(accept(&listener, &slots)).await {
-        tokio::spawn(connection(stream, router.clone(), graceful.watcher(), slot));
+        tokio::spawn(connection(stream, router.clone(), access.clone(), graceful.watcher(), slot));
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
@@ -56,10 +58,20 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, O
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, watcher: Watcher, _slot: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    access: Arc<Access>,
+    watcher: Watcher,
+    _slot: OwnedSemaphorePermit,
+) {
     // An answer is one write: waiting for more of it to fill a packet would only delay it.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        let begun = access.begin(&request);
+        access.clone().handle(begun, router.call(request))
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

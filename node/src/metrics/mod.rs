@@ -89,7 +89,7 @@ impl Metrics {
     /// Nothing counted yet.
     pub fn new() -> Metrics {
         let mut registry = Registry::with_prefix("schedia");
-        let (storage, http) = (StorageMetrics::new(), HttpMetrics::default());
+        let (storage, http) = (StorageMetrics::new(), HttpMetrics::new());
         let (shards, scraped) = (Families::new(), Scraped::default());
         shards.register(&mut registry);
         storage.register(&mut registry);
@@ -125,6 +125,7 @@ mod tests {
     use crate::shards::Queues;
     use schedia_api::DiskStatus;
     use schedia_apps::NodeId;
+    use std::time::Duration;
 
     #[test]
     fn a_scrape_names_shard_and_outcome() {
@@ -133,7 +134,7 @@ mod tests {
         shard.outcomes.done.inc();
         metrics.shard(ShardId(0)).outcomes.done.inc();
         shard.apply_seconds.observe(0.001);
-        metrics.http.answered(404);
+        metrics.http.answered(404, Duration::from_millis(1));
         let proposal = shard.proposal();
         drop(metrics.http.begin());
         let text = metrics.encode(&Now {
@@ -158,6 +159,7 @@ mod tests {
             "schedia_apply_seconds_count{shard=\"0\"} 1",
             "schedia_http_requests_total{class=\"4xx\"} 1",
             "schedia_http_in_flight 0",
+            "schedia_http_request_seconds_count 1",
             "schedia_disk_free_bytes 4",
             "schedia_in_flight_bytes 7",
             "schedia_log_queue_bytes 8",

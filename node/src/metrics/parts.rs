@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::time::Duration;
 
 /// What storage counts, all shards together. Cheap to clone: clones count together.
 #[derive(Clone, Debug)]
@@ -25,12 +26,14 @@ pub struct StorageMetrics {
 }
 
 /// What the client port counts. Cheap to clone: clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HttpMetrics {
     /// Requests answered, by the first digit of the status: index 1 counts 2xx.
     classes: Family<ClassLabel, Counter>,
     /// Requests under way.
     in_flight: Gauge,
+    /// From having a request's header to having its answer's.
+    seconds: Histogram,
 }
 
 impl StorageMetrics {
@@ -57,9 +60,14 @@ impl StorageMetrics {
 }
 
 impl HttpMetrics {
+    pub(super) fn new() -> HttpMetrics {
+        HttpMetrics { classes: Family::default(), in_flight: Gauge::default(), seconds: seconds() }
+    }
+
     #[rustfmt::skip] // a table: one metric a line
     pub(super) fn register(&self, r: &mut Registry) {
         r.register("http_requests", "Requests answered on the client port", self.classes.clone());
+        r.register("http_request_seconds", "From having a request's header to having its answer's", self.seconds.clone());
         r.register("http_in_flight", "Requests under way on the client port", self.in_flight.clone());
     }
 
@@ -68,9 +76,10 @@ impl HttpMetrics {
         Under::begin(&self.in_flight)
     }
 
-    /// Counts an answer by the class of its status.
-    pub fn answered(&self, status: u16) {
+    /// Counts an answer by the class of its status, and how long it took.
+    pub fn answered(&self, status: u16, took: Duration) {
         let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100).clamp(1, 5) - 1];
         self.classes.get_or_create(&ClassLabel { class }).inc();
+        self.seconds.observe(took.as_secs_f64());
     }
 }

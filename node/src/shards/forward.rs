@@ -3,16 +3,21 @@
 //! Invariants:
 //! * A forwarded command is never forwarded again.
 //! * Whatever is lost after the frame was handed to the connection is an unknown outcome.
+//!
+//! The body of a frame is a [`Forwarded`], and behind it an [`Origin`] if somebody follows the request. Who does not know
+//! of origins reads the first and ignores the rest, and a frame that ends there has none.
 
 use super::proposer::{Proposer, SubmitError};
 use super::{Applied, ShardError};
 use crate::peer::{CallError, Kind, Peers, Refused, Target};
 use crate::raft::Leader;
+use crate::request::Origin;
 use bytes::Bytes;
-use schedia_apps::{At, Command, Level, Refusal, Reply, ShardId};
+use schedia_apps::{At, Command, Level, NodeId, Refusal, Reply, ShardId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, Span};
 
 /// A command and how long its caller waits.
 #[derive(Serialize, Deserialize)]
@@ -42,7 +47,7 @@ pub(super) async fn propose(
     deadline: Instant,
 ) -> Result<Applied<Reply>, ShardError> {
     let wait = deadline.saturating_duration_since(Instant::now());
-    let body = encode(&Forwarded { wait_ms: wait.as_millis() as u64, command });
+    let body = frame_body(&Forwarded { wait_ms: wait.as_millis() as u64, command }, Origin::current());
     let target = Target { id: leader.id, address: &leader.address };
     // Until it is handed over nothing has happened; from then on nobody here can tell.
     let sent = match timeout_at(deadline, peers.send(target, Kind::Propose, shard, body)).await {
@@ -62,6 +67,20 @@ pub(super) async fn propose(
     }
 }
 
+fn frame_body(forwarded: &Forwarded, origin: Option<Origin>) -> Bytes {
+    match origin {
+        None => encode(forwarded),
+        Some(origin) => encode(&(forwarded, origin)),
+    }
+}
+
+/// What a frame asks for, and whose request it is. An origin that cannot be read is none: it changes nothing about the command.
+fn read_body(body: &[u8]) -> Result<(Forwarded, Option<Origin>), postcard::Error> {
+    let (forwarded, rest) = postcard::take_from_bytes(body)?;
+    let origin = if rest.is_empty() { None } else { postcard::from_bytes(rest).ok() };
+    Ok((forwarded, origin))
+}
+
 fn decode(answer: &[u8]) -> Result<Applied<Reply>, ShardError> {
     match postcard::from_bytes(answer) {
         Ok(Answer::Applied(at, value)) => Ok(Applied { at, value }),
@@ -78,17 +97,21 @@ fn decode(answer: &[u8]) -> Result<Applied<Reply>, ShardError> {
 /// Proposes a command that a follower has forwarded. `admit` is what the leader asks of its own callers' commands.
 pub(super) async fn serve(
     proposer: &Proposer,
+    from: NodeId,
     body: &[u8],
     admit: impl FnOnce(&Command) -> Result<(), ShardError>,
 ) -> Result<Bytes, Refused> {
     let invalid = |reason: String| Refused::Invalid { reason };
-    let Forwarded { wait_ms, command } =
-        postcard::from_bytes(body).map_err(|error| invalid(error.to_string()))?;
+    let (Forwarded { wait_ms, command }, origin) =
+        read_body(body).map_err(|error| invalid(error.to_string()))?;
+    let span = origin.map_or_else(Span::none, |origin| origin.span(from.0));
+    span.in_scope(|| tracing::debug!("a command that another node took"));
     // What no level of this release knows would break every member that applies it.
     let decoded = Command::decode(Level::MAX, &command).map_err(|error| invalid(error.to_string()))?;
     let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
-    let answer = match admit(&decoded).and_then(|()| proposer.room(&command)) {
-        Ok(room) => proposer.submit(command, room, deadline).await,
+    let admitted = span.in_scope(|| admit(&decoded)).and_then(|()| proposer.room(&command));
+    let answer = match admitted {
+        Ok(room) => proposer.submit(command, room, deadline).instrument(span).await,
         Err(error) => Err(SubmitError::Failed(error)),
     };
     Ok(encode(&match answer {
@@ -110,4 +133,25 @@ const WAIT_MS_MAX: u64 = 60_000;
 
 fn encode(value: &impl Serialize) -> Bytes {
     postcard::to_stdvec(value).expect("plain data, which postcard always encodes").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_may_say_whose_request_it_is_and_need_not() {
+        let forwarded = || Forwarded { wait_ms: 7, command: Bytes::from_static(b"put") };
+        let origin = Origin { id: "order-17".into() };
+        for origin in [None, Some(origin)] {
+            let body = frame_body(&forwarded(), origin.clone());
+            let (read, read_origin) = read_body(&body).unwrap();
+            assert_eq!((read.wait_ms, &read.command[..], read_origin), (7, &b"put"[..], origin));
+            // As a release reads it that knows no origins.
+            let Forwarded { wait_ms, command } = postcard::from_bytes(&body).unwrap();
+            assert_eq!((wait_ms, &command[..]), (7, &b"put"[..]));
+        }
+        let odd = [&encode(&forwarded())[..], &[200]].concat();
+        assert_eq!(read_body(&odd).unwrap().1, None, "what cannot be read is no origin");
+    }
 }

@@ -12,6 +12,7 @@ use super::{MembershipError, ShardError, Timings};
 use crate::metrics::ShardMetrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request};
 use crate::raft::{COMMANDS_BYTES_MAX, Feed, Group, Leader, WriteError};
+use crate::request::note_spent;
 use crate::storage::Storage;
 use bytes::Bytes;
 use schedia_api::ShardStatus;
@@ -150,7 +151,9 @@ impl Shard {
         let begun = Instant::now();
         let result = self.propose_once(command, deadline).await;
         self.0.metrics.outcomes.count(&result);
-        self.0.metrics.propose_seconds.observe(begun.elapsed().as_secs_f64());
+        let took = begun.elapsed();
+        note_spent(|spent| spent.propose = Some(took.saturating_sub(spent.leader.unwrap_or_default())));
+        self.0.metrics.propose_seconds.observe(took.as_secs_f64());
         result
     }
 
@@ -160,7 +163,9 @@ impl Shard {
             return Err(ShardError::TooLarge { bytes: encoded.len(), bytes_max: COMMANDS_BYTES_MAX });
         }
         self.running()?;
+        let begun = Instant::now();
         let leader = self.leader(deadline).await?;
+        note_spent(|spent| spent.leader = Some(begun.elapsed()));
         let room = self.0.proposer.room(&encoded)?;
         if leader.id != self.0.me {
             return self.forward(&leader, encoded, deadline).await;
@@ -201,8 +206,13 @@ impl Shard {
             Consistency::Stale if !self.is_recovered() => return Err(ShardError::NotRecovered),
             Consistency::Stale => {}
             Consistency::Linearizable => {
-                let index = self.0.reads.index(deadline).await?;
-                self.applied(index, deadline).await?;
+                let begun = Instant::now();
+                let index = self.0.reads.index(deadline).await;
+                let known = Instant::now();
+                note_spent(|spent| spent.index = Some(known - begun));
+                let applied = self.applied(index?, deadline).await;
+                note_spent(|spent| spent.apply = Some(known.elapsed()));
+                applied?;
             }
         }
         let (at, value) = self.0.group.machine().query(query)?;
@@ -313,7 +323,8 @@ impl Shard {
     pub(super) async fn serve(self, request: Request) -> Result<Bytes, Refused> {
         match request.kind {
             Kind::Propose => {
-                forward::serve(&self.0.proposer, &request.body, |command| self.admit(command)).await
+                forward::serve(&self.0.proposer, request.from, &request.body, |command| self.admit(command))
+                    .await
             }
             Kind::ReadIndex => {
                 Ok(self.0.reads.serve(&self.0.group, Instant::now() + election(self.0.timings)).await)

@@ -43,6 +43,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         overlay_bytes: 16 << 20,
         kv_history: None,
         unsafe_no_fsync: false,
+        slow_request: None,
         log_format: LogFormat::Text,
         log_level: "info".to_owned(),
     }
