@@ -7,20 +7,21 @@
 //! A text is ended by `00 00`, which is less than anything a longer text can have there, so a text sorts before every
 //! longer one that begins with it, and what follows the text in the key does not disturb that.
 
-use bytes::{BufMut, Bytes};
+use crate::tables::RowKey;
+use bytes::Bytes;
 
 const END: [u8; 2] = [0x00, 0x00];
 const ZERO: [u8; 2] = [0x00, 0xff];
 
 /// Appends a text.
-pub(crate) fn put_text(out: &mut impl BufMut, text: &[u8]) {
+pub(crate) fn put_text(out: &mut RowKey, text: &[u8]) {
     let mut parts = text.split(|&byte| byte == 0);
-    out.put_slice(parts.next().unwrap_or_default());
+    out.extend_from_slice(parts.next().unwrap_or_default());
     for part in parts {
-        out.put_slice(&ZERO);
-        out.put_slice(part);
+        out.extend_from_slice(&ZERO);
+        out.extend_from_slice(part);
     }
-    out.put_slice(&END);
+    out.extend_from_slice(&END);
 }
 
 /// A text at the beginning of a key, and what follows it; `None` if it is not one.
@@ -58,10 +59,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn key(text: &[u8], number: u64) -> Bytes {
-        let mut out = Vec::new();
+        let mut out = RowKey::new();
         put_text(&mut out, text);
-        out.put_u64(number);
-        out.into()
+        out.extend_from_slice(&number.to_be_bytes());
+        Bytes::copy_from_slice(&out)
     }
 
     /// Texts of few letters, so that prefixes and zeros are common.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use schedia_apps::kv::{
     self, Compare, Continuation, Detail, KeyRange, Keys, List, Operation, Relation, Target, Txn,
 };
-use schedia_apps::tables::{Delta, MemoryTables, Range, Row, Table, Tables};
+use schedia_apps::tables::{Delta, MemoryTables, Range, Row, RowKey, Table, Tables};
 use schedia_apps::{App, Applications, At, Command, Query, Refusal, Reply, Stop, sweep};
 use std::ops::Bound;
 use store::Model;
@@ -282,7 +282,7 @@ proptest! {
         let table = Table("test");
         let mut tables = MemoryTables::default();
         for (key, value) in under {
-            tables.put(table, key, value.unwrap_or_default());
+            tables.put(table, &key, value.unwrap_or_default());
         }
         let mut expected = tables.clone();
         let mut delta = Delta::new(&tables);
@@ -290,7 +290,7 @@ proptest! {
             let targets: [&mut dyn Tables; 2] = [&mut expected, &mut delta];
             for target in targets {
                 match &value {
-                    Some(value) => target.put(table, key.clone(), value.clone()),
+                    Some(value) => target.put(table, &key, value.clone()),
                     None => target.delete(table, &key),
                 }
             }
@@ -299,7 +299,7 @@ proptest! {
         for reverse in [false, true] {
             prop_assert_eq!(scanned(&delta, &range, reverse), scanned(&expected, &range, reverse));
         }
-        for key in 0..8 {
+        for key in 0..KEYS {
             prop_assert_eq!(delta.get(table, &[key]), expected.get(table, &[key]));
         }
         delta.into_changes().merge_into(&mut tables);
@@ -311,13 +311,17 @@ fn scanned(tables: &dyn Tables, range: &Range, reverse: bool) -> Vec<Row> {
     tables.scan(Table("test"), range.clone(), reverse).map(Result::unwrap).collect()
 }
 
+/// One byte each.
+const KEYS: u8 = 40;
+
+/// Few changes and many: a delta keeps them differently.
 fn rows() -> impl Strategy<Value = Vec<(Bytes, Option<Bytes>)>> {
     let value = proptest::option::of(any::<u8>().prop_map(|byte| Bytes::from(vec![byte])));
-    proptest::collection::vec(((0u8..8).prop_map(|byte| Bytes::from(vec![byte])), value), 0..12)
+    proptest::collection::vec(((0..KEYS).prop_map(|byte| Bytes::from(vec![byte])), value), 0..60)
 }
 
-fn bound() -> impl Strategy<Value = Bound<Bytes>> {
-    let key = || (0u8..8).prop_map(|byte| Bytes::from(vec![byte]));
+fn bound() -> impl Strategy<Value = Bound<RowKey>> {
+    let key = || (0..KEYS).prop_map(|byte| RowKey::from_slice(&[byte]));
     prop_oneof![Just(Bound::Unbounded), key().prop_map(Bound::Included), key().prop_map(Bound::Excluded)]
 }
 

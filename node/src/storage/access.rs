@@ -37,7 +37,7 @@ impl Tables for View<'_> {
     }
 
     /// Panics: queries are given `&dyn Tables`, which cannot call this.
-    fn put(&mut self, _: Table, _: Bytes, _: Bytes) {
+    fn put(&mut self, _: Table, _: &[u8], _: Bytes) {
         unreachable!("a view is read only")
     }
 
@@ -73,7 +73,7 @@ impl Tables for ReceivedView<'_> {
     }
 
     /// Panics, as that of [`View`].
-    fn put(&mut self, _: Table, _: Bytes, _: Bytes) {
+    fn put(&mut self, _: Table, _: &[u8], _: Bytes) {
         unreachable!("a received snapshot is read only")
     }
 
@@ -124,11 +124,11 @@ impl Tables for Batch<'_> {
         self.state.stack(&self.layers).scan(table, &range, reverse)
     }
 
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
+    fn put(&mut self, table: Table, key: &[u8], value: Bytes) {
         self.layers.active.set(table, key, Some(value));
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) {
-        self.layers.active.set(table, Bytes::copy_from_slice(key), None);
+        self.layers.active.set(table, key, None);
     }
 }

@@ -262,11 +262,11 @@ impl Tables for Swept<'_> {
         self.stack().scan(table, &range, reverse)
     }
 
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
+    fn put(&mut self, table: Table, key: &[u8], value: Bytes) {
         self.changes.set(table, key, Some(value));
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) {
-        self.changes.set(table, Bytes::copy_from_slice(key), None);
+        self.changes.set(table, key, None);
     }
 }

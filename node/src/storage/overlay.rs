@@ -6,12 +6,11 @@
 
 use bytes::Bytes;
 use schedia_apps::Stop;
-use schedia_apps::tables::{Range, Row, Table};
-use std::collections::BTreeMap;
-use std::collections::btree_map;
+use schedia_apps::tables::{Range, Row, RowKey, Table};
+use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 
-/// Room a row takes besides its bytes: its part of a tree node, and two allocations.
+/// Room a row takes besides its bytes: its part of a tree node, and an allocation.
 const ROW_BYTES: usize = 128;
 
 /// A key, and its value or `None` where it was deleted.
@@ -20,10 +19,13 @@ pub(super) type Change = (Bytes, Option<Bytes>);
 /// What one layer knows of a range, in the order of the scan.
 pub(super) type Layer<'a> = Box<dyn Iterator<Item = Result<Change, Stop>> + 'a>;
 
+type Rows = BTreeMap<RowKey, Option<Bytes>>;
+
 /// Changed rows by table.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    tables: BTreeMap<Table, BTreeMap<Bytes, Option<Bytes>>>,
+    /// A handful, found by looking through them.
+    tables: Vec<(Table, Rows)>,
     bytes: usize,
 }
 
@@ -37,37 +39,50 @@ impl Overlay {
         self.tables.is_empty()
     }
 
-    /// `None`: nothing known of this key. `Some(None)`: deleted.
-    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Option<Bytes>> {
-        self.tables.get(&table)?.get(key).cloned()
+    fn rows(&self, table: Table) -> Option<&Rows> {
+        self.tables.iter().find(|(name, _)| *name == table).map(|(_, rows)| rows)
     }
 
-    pub(super) fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+    fn rows_mut(&mut self, table: Table) -> &mut Rows {
+        let place = self.tables.iter().position(|(name, _)| *name == table).unwrap_or_else(|| {
+            self.tables.push((table, Rows::new()));
+            self.tables.len() - 1
+        });
+        &mut self.tables[place].1
+    }
+
+    /// `None`: nothing known of this key. `Some(None)`: deleted.
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Option<Bytes>> {
+        self.rows(table)?.get(key).cloned()
+    }
+
+    pub(super) fn set(&mut self, table: Table, key: &[u8], value: Option<Bytes>) {
         let size = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
-        let (key_bytes, value_bytes) = (key.len(), size(&value));
-        match self.tables.entry(table).or_default().insert(key, value) {
+        let value_bytes = size(&value);
+        match self.rows_mut(table).insert(RowKey::from_slice(key), value) {
             Some(before) => self.bytes -= size(&before),
-            None => self.bytes += ROW_BYTES + key_bytes,
+            None => self.bytes += ROW_BYTES + key.len(),
         }
         self.bytes += value_bytes;
     }
 
     /// Every table with its changes in key order.
-    pub(super) fn tables(&self) -> impl Iterator<Item = (Table, btree_map::Iter<'_, Bytes, Option<Bytes>>)> {
+    pub(super) fn tables(&self) -> impl Iterator<Item = (Table, btree_map::Iter<'_, RowKey, Option<Bytes>>)> {
         self.tables.iter().map(|(table, rows)| (*table, rows.iter()))
     }
 
     /// The changes of a range that is not empty.
     pub(super) fn scan(&self, table: Table, range: &Range, reverse: bool) -> Option<Layer<'_>> {
-        let rows = self.tables.get(&table)?.range::<[u8], _>(bounds(range));
-        let owned = |(key, value): (&Bytes, &Option<Bytes>)| Ok((key.clone(), value.clone()));
+        let rows = self.rows(table)?.range::<[u8], _>(bounds(range));
+        let owned =
+            |(key, value): (&RowKey, &Option<Bytes>)| Ok((Bytes::copy_from_slice(key), value.clone()));
         Some(if reverse { Box::new(rows.rev().map(owned)) } else { Box::new(rows.map(owned)) })
     }
 }
 
 /// The bounds of a range as the maps take them.
 pub(super) fn bounds(range: &Range) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (range.start.as_ref().map(Bytes::as_ref), range.end.as_ref().map(Bytes::as_ref))
+    (range.start.as_ref().map(RowKey::as_slice), range.end.as_ref().map(RowKey::as_slice))
 }
 
 /// Whether no key lies in a range. The maps below panic at one that ends before it starts.

@@ -8,7 +8,7 @@ use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
 use schedia_apps::Stop;
-use schedia_apps::tables::{Range, Row, Table, Tables};
+use schedia_apps::tables::{Range, Row, RowKey, Table, Tables};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub(super) fn apply(state: &State, index: u64, rows: &[Change<'_>]) {
     let mut batch = state.batch();
     for (table, key, value) in rows {
         match value {
-            Some(value) => batch.put(*table, Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)),
+            Some(value) => batch.put(*table, key, Bytes::copy_from_slice(value)),
             None => batch.delete(*table, key),
         }
     }
@@ -161,7 +161,7 @@ proptest! {
                     let mut batch = state.batch();
                     for (table, key, value) in changes {
                         match value.clone() {
-                            Some(value) => batch.put(TABLES[usize::from(table)], key.clone().into(), value.into()),
+                            Some(value) => batch.put(TABLES[usize::from(table)], &key, value.into()),
                             None => batch.delete(TABLES[usize::from(table)], &key),
                         }
                         let now = batch.get(TABLES[usize::from(table)], &key).unwrap();
@@ -201,7 +201,7 @@ proptest! {
                 }
                 Op::Scan(table, start, end, reverse) => {
                     let expected = expected(&model, table, &start, &end, reverse);
-                    let range = Range { start: start.map(Bytes::from), end: end.map(Bytes::from) };
+                    let range = Range { start: start.map(RowKey::from_vec), end: end.map(RowKey::from_vec) };
                     let found: Result<Vec<_>, _> =
                         state.view().scan(TABLES[usize::from(table)], range, reverse).collect();
                     prop_assert_eq!(found.unwrap(), expected);
@@ -255,7 +255,7 @@ async fn a_batch_that_was_not_committed_is_never_flushed() {
     let fixture = Fixture::new();
     apply(&fixture.state, 1, &[(TABLES[0], b"a", Some(b"1"))]);
     fixture.state.flush().await.unwrap();
-    fixture.state.batch().put(TABLES[0], "b".into(), "2".into());
+    fixture.state.batch().put(TABLES[0], b"b", "2".into());
     let error = fixture.state.flush().await.unwrap_err();
     assert_eq!(error.to_string(), "shard 0 halted inside a batch");
     assert_eq!(fixture.failure.get(), None, "the disk is fine");

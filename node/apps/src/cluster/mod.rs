@@ -27,7 +27,7 @@ pub use record::{Member, Record};
 use crate::keys::take_u64;
 use crate::tables::{Digester, Table, Tables};
 use crate::{App, At, NodeId, Stop};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 /// The most shards of a cluster.
 pub const SHARDS_MAX: u32 = 16;
@@ -86,7 +86,7 @@ impl App for Cluster {
             let row = postcard::to_extend(&record, vec![FORMAT]);
             let row =
                 row.map_err(|error| Stop::Broken(format!("the cluster record cannot be written: {error}")))?;
-            tables.put(RECORD, Bytes::from_static(ONLY), row.into());
+            tables.put(RECORD, ONLY, row.into());
             events.push(Event(record.clone()));
             self.record = Some(record);
         }
@@ -126,7 +126,7 @@ fn put_removed(tables: &mut dyn Tables, id: NodeId, index: u64) {
     let mut row = BytesMut::with_capacity(9);
     row.put_u8(FORMAT);
     row.put_u64(index);
-    tables.put(REMOVED, Bytes::copy_from_slice(&id.0.to_be_bytes()), row.freeze());
+    tables.put(REMOVED, &id.0.to_be_bytes(), row.freeze());
 }
 
 /// Adds the logical state: every row.

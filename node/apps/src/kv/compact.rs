@@ -6,7 +6,7 @@
 use super::rows::{self, Past, Swept};
 use super::{Event, Kv, Refusal, Reply, Revision};
 use crate::Stop;
-use crate::tables::{Digester, Table, Tables};
+use crate::tables::{Digester, RowKey, Table, Tables};
 use bytes::Bytes;
 
 impl Kv {
@@ -59,9 +59,9 @@ impl Kv {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// The rows to remove. Some may be named twice, or be gone.
-    pub rows: Vec<(Table, Bytes)>,
+    pub rows: Vec<(Table, RowKey)>,
     /// The row that lets the next batch begin where this one ends.
-    pub progress: (Table, Bytes, Bytes),
+    pub progress: (Table, &'static [u8], Bytes),
     /// Whether there is a next batch already.
     pub more: bool,
 }
@@ -110,14 +110,18 @@ pub fn removable(tables: &dyn Tables, examined_max: usize) -> Result<Option<Remo
 }
 
 /// The rows of minutes whose revisions were all compacted: [`Kv::compactable`] answers nothing from them.
-fn minutes_before(compacted: u64, rows_max: usize, tables: &dyn Tables) -> Result<Vec<(Table, Bytes)>, Stop> {
+fn minutes_before(
+    compacted: u64,
+    rows_max: usize,
+    tables: &dyn Tables,
+) -> Result<Vec<(Table, RowKey)>, Stop> {
     let mut removed = Vec::new();
     for minute in rows::minutes(tables, u64::MAX, false).take(rows_max) {
         let (key, first) = minute?;
         if first > compacted + 1 {
             break;
         }
-        removed.push((rows::CLOCK, key));
+        removed.push((rows::CLOCK, RowKey::from_slice(&key)));
     }
     Ok(removed)
 }

@@ -7,7 +7,7 @@ use super::{
     Revision,
 };
 use crate::Stop;
-use crate::tables::{Range, Tables};
+use crate::tables::{Range, RowKey, Tables};
 use bytes::Bytes;
 use std::ops::Bound;
 
@@ -115,7 +115,9 @@ impl Kv {
             _ => Bound::Included(range.start.clone()),
         };
         if at == self.state.revision {
-            let end = range.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
+            let start = start.map(|key| RowKey::from_slice(&key));
+            let end =
+                range.end.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(RowKey::from_slice(key)));
             Box::new(tables.scan(rows::LIVE, Range { start, end }, false).map(|row| {
                 let (key, row) = row?;
                 let live = rows::parse_live(&key, &row)?;

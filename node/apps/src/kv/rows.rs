@@ -2,7 +2,7 @@
 
 use super::Revision;
 use crate::keys::{put_text, take_text, take_u32, take_u64};
-use crate::tables::{Range, Table, Tables};
+use crate::tables::{Range, RowKey, Table, Tables};
 use crate::{Stop, keys};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::ops::Bound;
@@ -63,10 +63,11 @@ fn broken(table: Table, key: &[u8]) -> Stop {
     Stop::Broken(format!("unreadable row of {}: {}", table.0, key.escape_ascii()))
 }
 
-fn revision_key(revision: Revision) -> Bytes {
-    let mut out = BytesMut::with_capacity(12);
-    put_revision(&mut out, revision);
-    out.freeze()
+fn revision_key(revision: Revision) -> RowKey {
+    let mut out = RowKey::new();
+    out.extend_from_slice(&revision.main.to_be_bytes());
+    out.extend_from_slice(&revision.sub.to_be_bytes());
+    out
 }
 
 fn put_revision(out: &mut BytesMut, revision: Revision) {
@@ -132,7 +133,7 @@ pub(super) fn put_state(tables: &mut dyn Tables, state: State) {
     out.put_u64(revision);
     put_option(&mut out, compacted);
     put_option(&mut out, minute);
-    tables.put(STATE, Bytes::from_static(ONLY), out.freeze());
+    tables.put(STATE, ONLY, out.freeze());
 }
 
 /// The newest put of a key, if the key exists.
@@ -149,7 +150,7 @@ pub(super) fn parse_live(key: &[u8], row: &[u8]) -> Result<Live, Stop> {
     parse().ok_or_else(|| broken(LIVE, key))
 }
 
-pub(super) fn put_live(tables: &mut dyn Tables, key: Bytes, live: Live) {
+pub(super) fn put_live(tables: &mut dyn Tables, key: &[u8], live: Live) {
     let mut out = BytesMut::with_capacity(37);
     out.put_u8(FORMAT);
     put_revision(&mut out, live.revision);
@@ -158,11 +159,11 @@ pub(super) fn put_live(tables: &mut dyn Tables, key: Bytes, live: Live) {
 }
 
 /// The key of a row of [`VERSIONS`].
-pub(super) fn version_key(key: &[u8], revision: Revision) -> Bytes {
-    let mut out = BytesMut::with_capacity(key.len() + 16);
+pub(super) fn version_key(key: &[u8], revision: Revision) -> RowKey {
+    let mut out = RowKey::new();
     put_text(&mut out, key);
-    put_revision(&mut out, revision);
-    out.freeze()
+    out.extend_from_slice(&revision_key(revision));
+    out
 }
 
 /// A row of [`VERSIONS`]: a change of a key, and what a put left (`None` = a tombstone).
@@ -186,8 +187,8 @@ fn parse_version(row_key: &Bytes, row: &[u8]) -> Result<Version, Stop> {
 /// The first row of [`VERSIONS`] between two row keys, or the last.
 pub(super) fn version_between(
     tables: &dyn Tables,
-    start: Bound<Bytes>,
-    end: Bound<Bytes>,
+    start: Bound<RowKey>,
+    end: Bound<RowKey>,
     last: bool,
 ) -> Result<Option<Version>, Stop> {
     let row = tables.scan(VERSIONS, Range { start, end }, last).next().transpose()?;
@@ -234,8 +235,8 @@ pub(super) fn put_past(tables: &mut dyn Tables, revision: Revision, past: &Past)
     history.put_u16(key_bytes);
     history.extend_from_slice(key);
     history.extend_from_slice(value);
-    tables.put(VERSIONS, version_key(key, revision), version.freeze());
-    tables.put(HISTORY, revision_key(revision), history.freeze());
+    tables.put(VERSIONS, &version_key(key, revision), version.freeze());
+    tables.put(HISTORY, &revision_key(revision), history.freeze());
 }
 
 fn parse_past(row_key: &[u8], row: &Bytes) -> Result<(Revision, Past), Stop> {
@@ -283,7 +284,7 @@ pub(super) fn history(
 }
 
 /// Where the rows of a change stand.
-pub(super) fn places(key: &[u8], revision: Revision) -> [(Table, Bytes); 2] {
+pub(super) fn places(key: &[u8], revision: Revision) -> [(Table, RowKey); 2] {
     [(VERSIONS, version_key(key, revision)), (HISTORY, revision_key(revision))]
 }
 
@@ -292,7 +293,7 @@ pub(super) fn put_minute(tables: &mut dyn Tables, minute: u64, first_revision: u
     let mut out = BytesMut::with_capacity(9);
     out.put_u8(FORMAT);
     out.put_u64(first_revision);
-    tables.put(CLOCK, Bytes::copy_from_slice(&minute.to_be_bytes()), out.freeze());
+    tables.put(CLOCK, &minute.to_be_bytes(), out.freeze());
 }
 
 /// Minutes up to (and with) one, and the first revision written in each.
@@ -301,7 +302,7 @@ pub(super) fn minutes(
     upto: u64,
     reverse: bool,
 ) -> impl Iterator<Item = Result<(Bytes, u64), Stop>> {
-    let end = Bound::Included(Bytes::copy_from_slice(&upto.to_be_bytes()));
+    let end = Bound::Included(RowKey::from_slice(&upto.to_be_bytes()));
     tables.scan(CLOCK, Range { start: Bound::Unbounded, end }, reverse).map(|row| {
         let (key, row) = row?;
         match formatted(&row).and_then(keys::take_u64) {
@@ -332,10 +333,10 @@ pub(super) fn swept(tables: &dyn Tables) -> Result<Option<Swept>, Stop> {
 }
 
 /// The row of [`SWEPT`] that says so.
-pub(super) fn swept_row(swept: Swept) -> (Table, Bytes, Bytes) {
+pub(super) fn swept_row(swept: Swept) -> (Table, &'static [u8], Bytes) {
     let mut out = BytesMut::with_capacity(21);
     out.put_u8(FORMAT);
     out.put_u64(swept.compacted);
     put_revision(&mut out, swept.position);
-    (SWEPT, Bytes::from_static(ONLY), out.freeze())
+    (SWEPT, ONLY, out.freeze())
 }

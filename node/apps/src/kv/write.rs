@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
             Some(live) => Stamp { create: live.stamp.create, version: live.stamp.version + 1, lease: 0 },
             None => Stamp { create: revision.main, version: 1, lease: 0 },
         };
-        rows::put_live(self.tables, key.clone(), Live { revision, stamp });
+        rows::put_live(self.tables, &key, Live { revision, stamp });
         rows::put_past(self.tables, revision, &Past { key: key.clone(), put: Some((stamp, value.clone())) });
         let change = Change::Put(key_value(key, value, revision, stamp));
         self.events.push(Event { revision, change, previous: previous.map(|live| live.revision) });

@@ -28,7 +28,7 @@ mod rows;
 
 pub use command::{Command, Fingerprint, Outcome, Reply, Unrepeatable, Write};
 
-use crate::tables::{Digester, Table, Tables};
+use crate::tables::{Digester, RowKey, Table, Tables};
 use crate::{At, Refusal, Stop};
 use rows::Kept;
 
@@ -68,7 +68,7 @@ pub(crate) enum Begun {
 
 /// A place for the reply to come.
 pub(crate) struct Pending {
-    key: bytes::Bytes,
+    key: RowKey,
     fingerprint: Fingerprint,
 }
 
@@ -106,7 +106,7 @@ impl Once {
         {
             encoded = rows::encoded(&short);
         }
-        rows::put_reply(tables, key, (self.next, at.time_ms), fingerprint, &encoded);
+        rows::put_reply(tables, &key, (self.next, at.time_ms), fingerprint, &encoded);
         if self.next == self.oldest {
             self.oldest_ms = at.time_ms;
         }

@@ -3,7 +3,7 @@
 use super::command::{Fingerprint, Outcome};
 use crate::Stop;
 use crate::keys::{put_text, take_u64};
-use crate::tables::{Range, Table, Tables};
+use crate::tables::{Range, RowKey, Table, Tables};
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub(super) const REPLIES: Table = Table("once.replies");
@@ -36,12 +36,12 @@ fn broken(table: Table, key: &[u8]) -> Stop {
 }
 
 /// The key of a reply.
-pub(super) fn reply_key(principal: &str, application: u8, key: &str) -> Bytes {
-    let mut out = BytesMut::with_capacity(principal.len() + 3 + key.len());
+pub(super) fn reply_key(principal: &str, application: u8, key: &str) -> RowKey {
+    let mut out = RowKey::new();
     put_text(&mut out, principal.as_bytes());
-    out.put_u8(application);
-    out.put_slice(key.as_bytes());
-    out.freeze()
+    out.push(application);
+    out.extend_from_slice(key.as_bytes());
+    out
 }
 
 pub(super) fn reply(tables: &dyn Tables, key: &[u8]) -> Result<Option<Kept>, Stop> {
@@ -64,7 +64,7 @@ pub(super) fn encoded(outcome: &Outcome) -> Vec<u8> {
 /// Writes a reply and its place.
 pub(super) fn put_reply(
     tables: &mut dyn Tables,
-    key: Bytes,
+    key: &[u8],
     (number, time_ms): (u64, u64),
     fingerprint: Fingerprint,
     outcome: &[u8],
@@ -78,13 +78,9 @@ pub(super) fn put_reply(
     let mut place = BytesMut::with_capacity(9 + key.len());
     place.put_u8(FORMAT);
     place.put_u64(time_ms);
-    place.put_slice(&key);
-    tables.put(ORDER, number_key(number), place.freeze());
+    place.put_slice(key);
+    tables.put(ORDER, &number.to_be_bytes(), place.freeze());
     tables.put(REPLIES, key, row.freeze());
-}
-
-fn number_key(number: u64) -> Bytes {
-    Bytes::copy_from_slice(&number.to_be_bytes())
 }
 
 fn parse_place(key: &[u8], row: &Bytes) -> Result<(u64, Place), Stop> {
@@ -98,7 +94,7 @@ fn parse_place(key: &[u8], row: &Bytes) -> Result<(u64, Place), Stop> {
 
 /// The place of a number.
 pub(super) fn place(tables: &dyn Tables, number: u64) -> Result<Option<Place>, Stop> {
-    let key = number_key(number);
+    let key = number.to_be_bytes();
     let Some(row) = tables.get(ORDER, &key)? else { return Ok(None) };
     parse_place(&key, &row).map(|(_, place)| Some(place))
 }
@@ -111,5 +107,5 @@ pub(super) fn end(tables: &dyn Tables, newest: bool) -> Result<Option<(u64, Plac
 }
 
 pub(super) fn delete_place(tables: &mut dyn Tables, number: u64) {
-    tables.delete(ORDER, &number_key(number));
+    tables.delete(ORDER, &number.to_be_bytes());
 }

@@ -22,8 +22,8 @@ impl Tables for MemoryTables {
         if reverse { Box::new(rows.rev()) } else { Box::new(rows) }
     }
 
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.0.entry(table).or_default().insert(key, value);
+    fn put(&mut self, table: Table, key: &[u8], value: Bytes) {
+        self.0.entry(table).or_default().insert(Bytes::copy_from_slice(key), value);
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) {

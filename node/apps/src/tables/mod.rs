@@ -12,11 +12,15 @@ pub use memory::MemoryTables;
 
 use crate::Stop;
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::ops::Bound;
 
 /// A table's name: unique among all applications, written to disk, never reused for another meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Table(pub &'static str);
+
+/// A row's key in memory. Most are short, and stand here without an allocation.
+pub type RowKey = SmallVec<[u8; 40]>;
 
 /// A key and its value.
 pub type Row = (Bytes, Bytes);
@@ -28,9 +32,9 @@ pub type Rows<'a> = Box<dyn Iterator<Item = Result<Row, Stop>> + 'a>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     /// Where the range begins.
-    pub start: Bound<Bytes>,
+    pub start: Bound<RowKey>,
     /// Where it ends.
-    pub end: Bound<Bytes>,
+    pub end: Bound<RowKey>,
 }
 
 /// Two bounds as `BTreeMap::range` takes them.
@@ -62,7 +66,7 @@ pub trait Tables {
     /// The rows of a range in key order, or backwards.
     fn scan(&self, table: Table, range: Range, reverse: bool) -> Rows<'_>;
     /// Inserts or replaces a row.
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes);
+    fn put(&mut self, table: Table, key: &[u8], value: Bytes);
     /// Removes a row if it is there.
     fn delete(&mut self, table: Table, key: &[u8]);
 }

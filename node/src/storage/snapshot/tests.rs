@@ -22,9 +22,9 @@ fn filled(count: u32, value_bytes: usize) -> Fixture {
     let value = Bytes::from(vec![7; value_bytes]);
     let mut batch = fixture.state.batch();
     for n in 0..count {
-        batch.put(TABLE, Bytes::copy_from_slice(&n.to_be_bytes()), value.clone());
+        batch.put(TABLE, &n.to_be_bytes(), value.clone());
     }
-    batch.put(OTHER, Bytes::new(), Bytes::new());
+    batch.put(OTHER, b"", Bytes::new());
     batch.commit(applied(42));
     runtime().block_on(fixture.state.flush()).unwrap();
     fixture
