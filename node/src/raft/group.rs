@@ -19,6 +19,7 @@ use openraft::errors::{
     ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
 };
 use openraft::impls::ProgressResponder;
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ClientWriteResult;
 use openraft::{BasicNode, RaftMetrics, ReadPolicy, ServerState};
 use schedia_api::{Joint, LogId, Membership, ShardStatus};
@@ -335,19 +336,18 @@ impl Group {
 
     /// Sends when something of [`Group::status`] but positions changes. Ends with the group.
     pub(crate) fn watch_status(self: &Arc<Self>) -> watch::Receiver<ShardStatus> {
-        let (mut metrics, group) = (self.raft.metrics(), Arc::downgrade(self));
-        let mut told = lasting(&metrics.borrow_watched());
+        // openraft's metrics change several times with every entry: watching them would wake a thread each time.
+        let (mut lasting, mut metrics) = (self.raft.server_metrics(), self.raft.metrics());
+        let group = Arc::downgrade(self);
         let sender = watch::Sender::new(self.status());
         let receiver = sender.subscribe();
         tokio::spawn(async move {
             loop {
-                // The core ends after it has said why.
-                let goes_on = metrics.changed().await.is_ok();
-                let now = lasting(&metrics.borrow_watched());
-                if goes_on && told == now {
-                    continue;
+                // The core ends after it has said why. What lasts is sent just before the rest.
+                let mut goes_on = lasting.changed().await.is_ok();
+                while goes_on && !agree(&lasting.borrow_watched().clone(), &metrics.borrow_watched()) {
+                    goes_on = metrics.changed().await.is_ok();
                 }
-                told = now;
                 let Some(group) = group.upgrade() else { return };
                 let (before, now) = (sender.borrow().leader, group.status());
                 if before != now.leader {
@@ -378,15 +378,12 @@ impl Group {
     }
 }
 
-/// What does not change with every entry.
-fn lasting(metrics: &Metrics) -> impl PartialEq + use<> {
-    (
-        metrics.current_leader,
-        metrics.current_term,
-        metrics.membership_config.log_id().map(log_id),
-        metrics.committed_membership_config.log_id().map(log_id),
-        metrics.running_state.is_ok(),
-    )
+fn agree(lasting: &RaftServerMetrics<Types>, metrics: &Metrics) -> bool {
+    lasting.vote == metrics.vote
+        && lasting.state == metrics.state
+        && lasting.current_leader == metrics.current_leader
+        && lasting.membership_config.log_id() == metrics.membership_config.log_id()
+        && lasting.committed_membership_config.log_id() == metrics.committed_membership_config.log_id()
 }
 
 fn membership(metrics: &Metrics) -> Membership {

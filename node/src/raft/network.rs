@@ -35,12 +35,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// Appends sent ahead of their answers.
 const FRAMES_AHEAD: usize = 32;
 /// And their bytes.
 const BYTES_AHEAD: usize = 8 << 20;
+
+/// How long a frame that says nothing but what is committed waits for entries to go with. With one client after another it would
+/// double the frames; followers apply that much later, unless somebody reads there: the round for that says it too.
+const COMMIT_LINGER: Duration = Duration::from_millis(2);
 
 type RpcError = RPCError<Types>;
 
@@ -265,7 +269,9 @@ impl NetStreamAppend<Types> for Client {
         let pipeline = Pipeline {
             client: self,
             input: Some(input),
+            held: None,
             sent: VecDeque::new(),
+            last: None,
             bytes: 0,
             answered: Instant::now(),
         };
@@ -280,7 +286,11 @@ struct Pipeline<'s, S> {
     client: &'s Client,
     /// `None` once it has ended.
     input: Option<S>,
+    /// A request without entries, and when it is sent unless another comes, which says what it says.
+    held: Option<(AppendEntriesRequest<Types>, Instant)>,
     sent: VecDeque<Sent>,
+    /// Of the last request sent.
+    last: Option<RaftLogId>,
     bytes: usize,
     /// When an answer last came.
     answered: Instant,
@@ -297,7 +307,8 @@ struct Sent {
 type Item = Result<StreamAppendResult<Types>, RpcError>;
 
 enum Step {
-    Send(Option<AppendEntriesRequest<Types>>),
+    Take(Option<AppendEntriesRequest<Types>>),
+    SendHeld,
     Answered(Result<Bytes, RpcError>),
 }
 
@@ -309,12 +320,23 @@ where
     async fn next(mut self) -> Option<(Item, Option<Self>)> {
         loop {
             match self.step().await? {
-                Step::Send(Some(request)) => {
+                Step::Take(Some(request)) if self.can_wait(&request) => {
+                    let due = self.held.take().map_or_else(|| Instant::now() + COMMIT_LINGER, |(_, due)| due);
+                    self.held = Some((request, due));
+                }
+                Step::Take(Some(request)) => {
+                    self.held = None;
                     if let Err(error) = self.send(request).await {
                         return Some((Err(error), None));
                     }
                 }
-                Step::Send(None) => self.input = None,
+                Step::Take(None) => self.input = None,
+                Step::SendHeld => {
+                    let (request, _) = self.held.take()?;
+                    if let Err(error) = self.send(request).await {
+                        return Some((Err(error), None));
+                    }
+                }
                 Step::Answered(answer) => {
                     let sent = self.sent.pop_front()?;
                     self.bytes -= sent.bytes;
@@ -327,22 +349,27 @@ where
         }
     }
 
-    /// Whatever comes first: a request to send, if there is room, or the oldest answer. `None` when both are done.
+    /// Whether it says only that more of what was sent before is committed. openraft does not miss its answer: that to a later
+    /// one stands for both.
+    fn can_wait(&self, request: &AppendEntriesRequest<Types>) -> bool {
+        request.entries.is_empty() && self.last.is_some() && request.prev_log_id == self.last
+    }
+
+    /// Whatever comes first: a request, if there is room for one, or the oldest answer. `None` when all is done.
     async fn step(&mut self) -> Option<Step> {
-        let patience = self.client.network.patience;
         let room = self.sent.len() < FRAMES_AHEAD && self.bytes < BYTES_AHEAD;
+        let (client, answered) = (self.client, self.answered);
         let input = self.input.as_mut().filter(|_| room);
-        match (input, self.sent.front_mut()) {
-            (None, None) => None,
-            (Some(input), None) => Some(Step::Send(input.next().await)),
-            (None, Some(oldest)) => {
-                Some(Step::Answered(wait(oldest, self.answered, patience, self.client).await))
-            }
-            (Some(input), Some(oldest)) => Some(tokio::select! {
-                answer = wait(oldest, self.answered, patience, self.client) => Step::Answered(answer),
-                request = input.next() => Step::Send(request),
-            }),
+        let oldest = self.sent.front_mut();
+        let due = self.held.as_ref().filter(|_| room).map(|(_, due)| *due);
+        if input.is_none() && oldest.is_none() && due.is_none() {
+            return None;
         }
+        Some(tokio::select! {
+            Some(answer) = async { Some(wait(oldest?, answered, client).await) } => Step::Answered(answer),
+            Some(request) = async { Some(input?.next().await) } => Step::Take(request),
+            _ = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Step::SendHeld,
+        })
     }
 
     async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), RpcError> {
@@ -358,18 +385,15 @@ where
             Err(_) => return Err(self.client.timeout(RPCTypes::AppendEntries, *patience)),
         };
         self.bytes += bytes;
+        self.last = last;
         self.sent.push_back(Sent { answer, at: Instant::now(), bytes, prev: request.prev_log_id, last });
         Ok(())
     }
 }
 
 /// Waits for the oldest answer, as long as the peer shows that it works on them.
-async fn wait(
-    oldest: &mut Sent,
-    answered: Instant,
-    patience: Duration,
-    client: &Client,
-) -> Result<Bytes, RpcError> {
+async fn wait(oldest: &mut Sent, answered: Instant, client: &Client) -> Result<Bytes, RpcError> {
+    let patience = client.network.patience;
     match timeout_at(oldest.at.max(answered) + patience, &mut oldest.answer).await {
         Ok(answer) => answer.map_err(failed),
         Err(_) => Err(client.timeout(RPCTypes::AppendEntries, patience)),

@@ -13,8 +13,8 @@ pub struct Flushed(Arc<Watermark>);
 struct Watermark {
     /// The index after the last one on disk.
     end: AtomicU64,
-    /// Taken to change `end`, so that no waiter misses it.
-    changing: Mutex<()>,
+    /// Taken to change `end`, so that no waiter misses it. How many wait: to wake nobody is a system call with each sync.
+    waiting: Mutex<usize>,
     changed: Condvar,
 }
 
@@ -26,8 +26,8 @@ impl Flushed {
 
     /// A log that is on disk below `end`.
     pub(in crate::storage) fn until(end: u64) -> Flushed {
-        let (changing, changed) = (Mutex::new(()), Condvar::new());
-        Flushed(Arc::new(Watermark { end: AtomicU64::new(end), changing, changed }))
+        let (waiting, changed) = (Mutex::new(0), Condvar::new());
+        Flushed(Arc::new(Watermark { end: AtomicU64::new(end), waiting, changed }))
     }
 
     /// Whether the entry is on disk.
@@ -46,23 +46,27 @@ impl Flushed {
     }
 
     pub(in crate::storage) fn set_end(&self, end: u64) {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.end.store(end, Ordering::Release);
-        self.0.changed.notify_all();
+        if *waiting > 0 {
+            self.0.changed.notify_all();
+        }
     }
 
     /// Waits until the entry is on disk, or the time is over; whether it is.
     pub(in crate::storage) fn wait_for(&self, index: u64, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
-        let mut changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting += 1;
         while !self.covers(index) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return false;
+                break;
             }
-            let woken = self.0.changed.wait_timeout(changing, left);
-            changing = woken.unwrap_or_else(PoisonError::into_inner).0;
+            let woken = self.0.changed.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
+        *waiting -= 1;
+        self.covers(index)
     }
 }

@@ -71,9 +71,13 @@ impl Queue {
         if waiting.closed {
             return Err(job);
         }
+        // A committed mark waits for the next commit anyway: nobody is woken for it.
+        let urgent = !matches!(job.change, Change::Committed(_));
         waiting.jobs.push(job);
         drop(waiting);
-        self.changed.notify_one();
+        if urgent {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
