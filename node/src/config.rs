@@ -66,6 +66,9 @@ pub struct Settings {
     /// Memory for applied writes that are not yet in the state file, per shard [default: 128]
     #[arg(long, env = "SCHEDIA_OVERLAY_MIB", value_name = "N")]
     overlay_mib: Option<u64>,
+    /// Threads that serve requests and peers; those that write to the disk come on top [default: half of the cores]
+    #[arg(long, env = "SCHEDIA_WORKER_THREADS", value_name = "N")]
+    worker_threads: Option<u64>,
     /// How long old revisions stay readable; 0: until somebody compacts them [default: 60]
     #[arg(long, env = "SCHEDIA_KV_HISTORY_MINUTES", value_name = "N")]
     kv_history_minutes: Option<u64>,
@@ -114,6 +117,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Memory for applied, unflushed writes of one shard.
     pub overlay_bytes: u64,
+    /// Threads that serve requests and peers.
+    pub worker_threads: usize,
     /// How long old revisions stay readable; `None`: until somebody compacts them.
     pub kv_history: Option<Duration>,
     /// Nothing is synced to disk: for benchmarks only.
@@ -232,6 +237,7 @@ impl Settings {
             election_max_ms: self.election_max_ms.or(other.election_max_ms),
             cache_mib: self.cache_mib.or(other.cache_mib),
             overlay_mib: self.overlay_mib.or(other.overlay_mib),
+            worker_threads: self.worker_threads.or(other.worker_threads),
             kv_history_minutes: self.kv_history_minutes.or(other.kv_history_minutes),
             unsafe_no_fsync: self.unsafe_no_fsync.or(other.unsafe_no_fsync),
             slow_request_ms: self.slow_request_ms.or(other.slow_request_ms),
@@ -274,6 +280,7 @@ impl Settings {
             timings: timings(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
             cache_bytes: mib("--cache-mib", self.cache_mib, 64, 1..=1 << 20)?,
             overlay_bytes: mib("--overlay-mib", self.overlay_mib, 128, 8..=1 << 16)?,
+            worker_threads: worker_threads(self.worker_threads)?,
             kv_history: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
             unsafe_no_fsync: self.unsafe_no_fsync.unwrap_or(false),
             slow_request: (slow_ms > 0).then(|| Duration::from_millis(slow_ms)),
@@ -354,6 +361,13 @@ fn timings(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result
         return refuse(format_args!("--election-max-ms {max} must be above --election-min-ms {min}"));
     }
     Ok(Timings { heartbeat_ms: heartbeat, election_min_ms: min, election_max_ms: max })
+}
+
+/// Half of the cores unless somebody says so. A put goes through a dozen tasks, one after the other: with a worker for each core
+/// most of its time went into waking threads, as measured, and the log's and the state's writers need cores of their own.
+fn worker_threads(set: Option<u64>) -> Result<usize, ConfigError> {
+    let half = || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)) as u64;
+    within("--worker-threads", set.unwrap_or_else(half), 1..=1_024).map(|threads| threads as usize)
 }
 
 fn within(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, ConfigError> {

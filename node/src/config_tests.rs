@@ -39,6 +39,7 @@ fn defaults_listen_on_loopback_and_wait() {
     assert_eq!(config.timings, Timings::default());
     assert_eq!((config.cache_bytes, config.overlay_bytes), (64 << 20, 128 << 20));
     assert_eq!(config.kv_history, Some(Duration::from_secs(3600)));
+    assert!(config.worker_threads >= 1);
     assert!(!config.unsafe_no_fsync);
 }
 
@@ -106,6 +107,7 @@ fn timings_that_would_elect_for_nothing_are_refused() {
 #[test]
 fn sizes_out_of_range_are_refused() {
     assert_eq!(refusal("--cache-mib 0"), "--cache-mib must be 1..=1048576, not 0");
+    assert_eq!(refusal("--worker-threads 0"), "--worker-threads must be 1..=1024, not 0");
     assert_eq!(refusal("--overlay-mib 1"), "--overlay-mib must be 8..=65536, not 1");
     assert_eq!(check("--kv-history-minutes 0").unwrap().kv_history, None);
     assert_eq!(check("--slow-request-ms 0").unwrap().slow_request, None);

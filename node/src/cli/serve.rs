@@ -41,7 +41,10 @@ pub(super) fn start(
     beside: impl AsyncFnOnce(Addresses) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     telemetry::start(config.log_format, &config.log_level);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.worker_threads)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|source| CliError::Io { what: "starting".to_owned(), source })?;
     runtime.block_on(async {
         let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());

@@ -41,6 +41,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         timings: Timings::default(),
         cache_bytes: 8 << 20,
         overlay_bytes: 16 << 20,
+        worker_threads: 2,
         kv_history: None,
         unsafe_no_fsync: false,
         slow_request: None,
