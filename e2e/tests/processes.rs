@@ -29,6 +29,8 @@ mod metrics;
 mod once;
 #[path = "processes/openapi.rs"]
 mod openapi;
+#[path = "processes/peers.rs"]
+mod peers;
 #[path = "processes/raftd.rs"]
 mod raftd;
 #[path = "processes/reads.rs"]
