@@ -39,6 +39,8 @@ mod reads;
 mod requests;
 #[path = "processes/scaling.rs"]
 mod scaling;
+#[path = "processes/traces.rs"]
+mod traces;
 #[path = "processes/watch.rs"]
 mod watch;
 

@@ -6,6 +6,7 @@
 //! Invariant: nothing behind [`Settings::check`] reads an unchecked setting, an argument or the environment.
 
 use crate::shards::Timings;
+use crate::telemetry::traces::Collector;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -78,6 +79,12 @@ pub struct Settings {
     /// Log each request that takes longer; 0: none [default: 1000]
     #[arg(long, env = "SCHEDIA_SLOW_REQUEST_MS", value_name = "N")]
     slow_request_ms: Option<u64>,
+    /// Send traces to the collector at this URL by OTLP over HTTP; none are made without it
+    #[arg(long, env = "SCHEDIA_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// The part of requests that is traced, 0 to 1, of those whose caller has not decided [default: 0.01]
+    #[arg(long, env = "SCHEDIA_OTLP_RATIO", value_name = "N")]
+    otlp_ratio: Option<f64>,
     /// The form of log lines on standard error [default: text]
     #[arg(long, env = "SCHEDIA_LOG_FORMAT", value_name = "text|json")]
     log_format: Option<LogFormat>,
@@ -91,7 +98,7 @@ pub struct Settings {
 }
 
 /// The settings of a node, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The node's name.
     pub name: String,
@@ -125,6 +132,8 @@ pub struct Config {
     pub unsafe_no_fsync: bool,
     /// A request that takes longer is logged; `None`: none is.
     pub slow_request: Option<Duration>,
+    /// Where traces go; `None`: nowhere, none are made.
+    pub traces: Option<Collector>,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// What is logged.
@@ -241,6 +250,8 @@ impl Settings {
             kv_history_minutes: self.kv_history_minutes.or(other.kv_history_minutes),
             unsafe_no_fsync: self.unsafe_no_fsync.or(other.unsafe_no_fsync),
             slow_request_ms: self.slow_request_ms.or(other.slow_request_ms),
+            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
+            otlp_ratio: self.otlp_ratio.or(other.otlp_ratio),
             log_format: self.log_format.or(other.log_format),
             log_level: self.log_level.or(other.log_level),
             config: self.config,
@@ -284,6 +295,7 @@ impl Settings {
             kv_history: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
             unsafe_no_fsync: self.unsafe_no_fsync.unwrap_or(false),
             slow_request: (slow_ms > 0).then(|| Duration::from_millis(slow_ms)),
+            traces: collector(self.otlp_endpoint, self.otlp_ratio)?,
             log_format: self.log_format.unwrap_or_default(),
             log_level: checked_level(self.log_level.unwrap_or_else(|| "info".to_owned()))?,
         })
@@ -402,6 +414,29 @@ fn host_port(option: &str, text: &str) -> Result<(), ConfigError> {
     } else {
         refuse(format_args!("{option} takes HOST:PORT with a port above 0, not {text:?}"))
     }
+}
+
+fn collector(endpoint: Option<String>, ratio: Option<f64>) -> Result<Option<Collector>, ConfigError> {
+    let Some(endpoint) = endpoint else {
+        return match ratio {
+            None => Ok(None),
+            Some(_) => refuse("--otlp-ratio needs --otlp-endpoint: without it nothing is traced"),
+        };
+    };
+    client_url("--otlp-endpoint", &endpoint)?;
+    let not_one = |e: &dyn fmt::Display| ConfigError(format!("--otlp-endpoint {endpoint:?}: {e}"));
+    let mut url = reqwest::Url::parse(&endpoint).map_err(|e| not_one(&e))?;
+    url.path_segments_mut().map_err(|()| not_one(&"it has no path"))?.pop_if_empty().extend(["v1", "traces"]);
+    if url.scheme() == "https" {
+        return refuse(format_args!(
+            "--otlp-endpoint takes http: an agent beside the node encrypts what leaves the machine, not {endpoint:?}"
+        ));
+    }
+    let ratio = ratio.unwrap_or(0.01);
+    if !(0.0..=1.0).contains(&ratio) {
+        return refuse(format_args!("--otlp-ratio must be 0..=1, not {ratio}"));
+    }
+    Ok(Some(Collector { url: url.into(), ratio }))
 }
 
 fn client_url(option: &str, text: &str) -> Result<(), ConfigError> {

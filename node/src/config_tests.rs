@@ -110,6 +110,16 @@ fn sizes_out_of_range_are_refused() {
     assert_eq!(refusal("--worker-threads 0"), "--worker-threads must be 1..=1024, not 0");
     assert_eq!(refusal("--overlay-mib 1"), "--overlay-mib must be 8..=65536, not 1");
     assert_eq!(check("--kv-history-minutes 0").unwrap().kv_history, None);
+    assert_eq!(
+        refusal("--otlp-ratio 0.5"),
+        "--otlp-ratio needs --otlp-endpoint: without it nothing is traced"
+    );
+    assert_eq!(refusal("--otlp-endpoint http://c:4318 --otlp-ratio 2"), "--otlp-ratio must be 0..=1, not 2");
+    assert!(refusal("--otlp-endpoint https://c:4318").contains("takes http"));
+    let Collector { url, ratio } = check("--otlp-endpoint http://c:4318").unwrap().traces.unwrap();
+    assert_eq!((&url[..], ratio), ("http://c:4318/v1/traces", 0.01));
+    let below = check("--otlp-endpoint http://bücher.example/otlp/").unwrap().traces.unwrap();
+    assert_eq!(below.url, "http://xn--bcher-kva.example/otlp/v1/traces");
     assert_eq!(check("--slow-request-ms 0").unwrap().slow_request, None);
     assert_eq!(check("").unwrap().slow_request, Some(Duration::from_secs(1)));
 }

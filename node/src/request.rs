@@ -8,6 +8,7 @@
 //!
 //! Invariant: a route is a template. Nothing here holds a key, a value or a query.
 
+use crate::telemetry::traces;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fmt;
@@ -90,16 +91,21 @@ impl Request {
         Request { id, route: Cell::new("-"), spent: Cell::default() }
     }
 
-    /// The span of this request, of a level that says whether its client wants it to be followed.
-    pub(crate) fn span(&self, method: &str) -> Span {
+    /// The span of this request, of a level that says whether its client wants it to be followed. `traceparent` is what its
+    /// caller said of the trace it belongs to.
+    pub(crate) fn span(&self, method: &str, traceparent: Option<&str>) -> Span {
         let id = &self.id;
         let empty = tracing::field::Empty;
-        match id {
+        let span = match id {
             RequestId::Brought(_) => {
                 tracing::info_span!("request", %id, method, route = empty, status = empty)
             }
             RequestId::Own(_) => tracing::debug_span!("request", %id, method, route = empty, status = empty),
+        };
+        if let Some(traceparent) = traceparent {
+            traces::continue_trace(&span, traceparent);
         }
+        span
     }
 
     /// Runs a future as this request, and gives back what was noted meanwhile.
@@ -111,6 +117,16 @@ impl Request {
             })
             .await
     }
+}
+
+/// The span of a proposal.
+pub(crate) fn propose_span(shard: u32) -> Span {
+    tracing::debug_span!("propose", shard)
+}
+
+/// The span of handing a command to the leader.
+pub(crate) fn forward_span(to: u64) -> Span {
+    tracing::debug_span!("forward", to)
 }
 
 /// Notes which route the request takes.
@@ -132,21 +148,29 @@ pub(crate) fn note_spent(note: impl FnOnce(&mut Spent)) {
 pub(crate) struct Origin {
     /// The request's id.
     pub(crate) id: String,
+    /// Its trace, if it has one.
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Origin {
     /// That of the request that this task handles; none if nobody looks at its span.
     pub(crate) fn current() -> Option<Origin> {
-        if Span::current().is_disabled() {
+        let span = Span::current();
+        if span.is_disabled() {
             return None;
         }
-        CURRENT.try_with(|request| Origin { id: request.id.to_string() }).ok()
+        let traceparent = traces::traceparent(&span);
+        CURRENT.try_with(|request| Origin { id: request.id.to_string(), traceparent }).ok()
     }
 
     /// The span in which the leader handles a command that another node took.
     pub(crate) fn span(&self, from: u64) -> Span {
         let id = taken(self.id.as_bytes()).unwrap_or_default();
-        tracing::info_span!("forwarded", id, from)
+        let span = tracing::info_span!("forwarded", id, from);
+        if let Some(traceparent) = &self.traceparent {
+            traces::continue_trace(&span, traceparent);
+        }
+        span
     }
 }
 

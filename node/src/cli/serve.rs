@@ -40,12 +40,13 @@ pub(super) fn start(
     config: Config,
     beside: impl AsyncFnOnce(Addresses) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    telemetry::start(config.log_format, &config.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads)
         .enable_all()
         .build();
     let runtime = runtime.map_err(|source| CliError::Io { what: "starting".to_owned(), source })?;
+    // Dropped before the runtime.
+    let _traces = telemetry::start(&config, runtime.handle());
     runtime.block_on(async {
         let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
         let stop = signals().map_err(|source| CliError::Io { what: "signals".to_owned(), source })?;

@@ -7,12 +7,13 @@
 
 use crate::metrics::HttpMetrics;
 use crate::request::{Request, RequestId, Spent};
+use crate::telemetry::traces::TRACEPARENT;
 use axum::http::header::HeaderName;
 use axum::http::{HeaderValue, Method, Request as HttpRequest, StatusCode};
 use axum::response::Response;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,7 +47,10 @@ impl Access {
             (RequestId::Brought(_), Some(brought)) => brought.clone(),
             _ => HeaderValue::try_from(id.to_string()).expect("hexadecimal digits"),
         };
-        Begun { at: Instant::now(), method: request.method().clone(), header, request: Request::new(id) }
+        let traceparent = request.headers().get(TRACEPARENT).and_then(|header| header.to_str().ok());
+        let (at, request_under_way) = (Instant::now(), Request::new(id));
+        let span = request_under_way.span(request.method().as_str(), traceparent);
+        Begun { at, method: request.method().clone(), header, request: request_under_way, span }
     }
 
     /// Waits for the answer of a request.
@@ -55,9 +59,8 @@ impl Access {
         begun: Begun,
         answer: impl Future<Output = Result<Response, E>>,
     ) -> Result<Response, E> {
-        let Begun { at, method, header, request } = begun;
+        let Begun { at, method, header, request, span } = begun;
         let _under_way = self.metrics.as_ref().map(HttpMetrics::begin);
-        let span = request.span(method.as_str());
         let (answer, id, route, spent) = request.run(answer.instrument(span.clone())).await;
         let mut response = answer?;
         response.headers_mut().insert(REQUEST_ID, header);
@@ -104,6 +107,7 @@ pub(super) struct Begun {
     /// The id as the answer carries it.
     header: HeaderValue,
     request: Request,
+    span: Span,
 }
 
 struct Slow {

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_frame_may_say_whose_request_it_is_and_need_not() {
         let forwarded = || Forwarded { wait_ms: 7, command: Bytes::from_static(b"put") };
-        let origin = Origin { id: "order-17".into() };
+        let origin = Origin { id: "order-17".into(), traceparent: Some("00-1-2-01".into()) };
         for origin in [None, Some(origin)] {
             let body = frame_body(&forwarded(), origin.clone());
             let (read, read_origin) = read_body(&body).unwrap();

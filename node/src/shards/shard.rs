@@ -12,7 +12,7 @@ use super::{MembershipError, ShardError, Timings};
 use crate::metrics::ShardMetrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request};
 use crate::raft::{COMMANDS_BYTES_MAX, Feed, Group, Leader, WriteError};
-use crate::request::note_spent;
+use crate::request::{forward_span, note_spent, propose_span};
 use crate::storage::Storage;
 use bytes::Bytes;
 use schedia_api::ShardStatus;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 
 /// Which state a read may answer from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl Shard {
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Applied<Reply>, ShardError> {
         let _in_flight = self.0.metrics.proposal();
         let begun = Instant::now();
-        let result = self.propose_once(command, deadline).await;
+        let result = self.propose_once(command, deadline).instrument(propose_span(self.0.id.0)).await;
         self.0.metrics.outcomes.count(&result);
         let took = begun.elapsed();
         note_spent(|spent| spent.propose = Some(took.saturating_sub(spent.leader.unwrap_or_default())));
@@ -251,7 +252,8 @@ impl Shard {
         command: Bytes,
         deadline: Instant,
     ) -> Result<Applied<Reply>, ShardError> {
-        forward::propose(&self.0.peers, to, self.0.id, command, deadline).await
+        let forwarding = forward::propose(&self.0.peers, to, self.0.id, command, deadline);
+        forwarding.instrument(forward_span(to.id.0)).await
     }
 
     /// What the leader refuses before it proposes.

@@ -45,6 +45,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         kv_history: None,
         unsafe_no_fsync: false,
         slow_request: None,
+        traces: None,
         log_format: LogFormat::Text,
         log_level: "info".to_owned(),
     }
