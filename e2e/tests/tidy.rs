@@ -158,7 +158,7 @@ fn the_applications_depend_on_nothing_that_sees_the_world() {
         manifests.iter().find(|(path, _)| path == "node/apps/Cargo.toml").expect("it is a member");
     let listed: BTreeSet<_> =
         apps["dependencies"].as_table().expect("a table").keys().map(String::as_str).collect();
-    assert_eq!(listed, BTreeSet::from(["bytes", "postcard", "serde", "sha2", "thiserror"]));
+    assert_eq!(listed, BTreeSet::from(["bytes", "postcard", "serde", "sha2", "smallvec", "thiserror"]));
 }
 
 #[test]
