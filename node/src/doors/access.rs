@@ -3,7 +3,7 @@
 //! `X-Request-Id` is taken if it is printable and short, else one is drawn; the answer carries it in any case. A request that is
 //! slower than `--slow-request-ms` is one line of the log, with its route and never its key.
 //!
-//! Invariant: not more than [`LINES_MAX`] such lines are written in a second; the next one says how many were left out.
+//! Invariant: not more than `LINES_MAX` such lines are written in a second; the next one says how many were left out.
 
 use crate::metrics::HttpMetrics;
 use crate::request::{Request, RequestId, Spent};
