@@ -15,6 +15,8 @@ mod bench;
 mod bounds;
 #[path = "processes/command_line.rs"]
 mod command_line;
+#[path = "processes/defragment.rs"]
+mod defragment;
 #[path = "processes/faults.rs"]
 mod faults;
 #[path = "processes/follow.rs"]

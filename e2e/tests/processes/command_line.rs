@@ -9,13 +9,13 @@ use tokio::process::Command;
 
 /// What came of one call.
 #[derive(Debug)]
-struct Said {
-    exit: i32,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub(super) exit: i32,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
-async fn schedia(arguments: &[&str], input: &[u8]) -> Said {
+pub(super) async fn schedia(arguments: &[&str], input: &[u8]) -> Said {
     let mut command = Command::new(binary::schedia());
     command
         .args(arguments)

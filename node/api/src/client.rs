@@ -3,8 +3,8 @@
 //! With several endpoints a verb for the leader finds it: who does not lead refuses (`not_leader`) and the next is tried.
 
 use crate::{
-    AddLearner, Assign, Changed, ClientError, Done, Initialize, Join, Joined, NewNodeId, RemoveLearner,
-    Reset, ResetDone, SetVoters, Status, TransferLeader, Transport,
+    AddLearner, Assign, Changed, ClientError, Defragmented, Done, Initialize, Join, Joined, NewNodeId,
+    RemoveLearner, Reset, ResetDone, SetVoters, Status, TransferLeader, Transport,
 };
 use bytes::Bytes;
 use reqwest::Method;
@@ -91,6 +91,11 @@ impl Client {
     /// Makes the node checkpoint every shard and purge its log.
     pub async fn snapshot(&self) -> Result<(), ClientError> {
         self.post("/admin/v1/snapshot", &Done {}).await.map(|Done {}| ())
+    }
+
+    /// Makes the node put a fresh copy in the place of each state file. Takes minutes for large ones: so should this client's timeout.
+    pub async fn defragment(&self) -> Result<Defragmented, ClientError> {
+        self.post("/admin/v1/defragment", &Done {}).await
     }
 
     /// Asks to become a member. The one verb of the client port (8080): this client's endpoints are such ports.

@@ -1,6 +1,6 @@
 //! What a node is asked to do: bodies of requests and answers. Every verb but `node-ids` is idempotent.
 
-use schedia_apps::{ClusterId, NodeId, StoreId};
+use schedia_apps::{ClusterId, NodeId, ShardId, StoreId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -143,6 +143,24 @@ pub struct Reset {
 pub struct ResetDone {
     /// The disk the node has from now on.
     pub store_id: StoreId,
+}
+
+/// Answer of `POST /admin/v1/defragment`: what each shard's state file was, and is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defragmented {
+    /// In the order of their numbers.
+    pub shards: Vec<DefragmentedShard>,
+}
+
+/// One shard's state file, copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefragmentedShard {
+    /// Which.
+    pub shard: ShardId,
+    /// Size of the file before.
+    pub before_bytes: u64,
+    /// Size of its copy.
+    pub after_bytes: u64,
 }
 
 /// The body of a verb without parameters, and the answer of one with nothing to tell: `{}`.

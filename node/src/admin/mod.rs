@@ -47,6 +47,7 @@ fn listed() -> Routes<Arc<Admin>> {
         .post("/admin/v1/membership", verbs::membership)
         .post("/admin/v1/transfer-leader", verbs::transfer_leader)
         .post("/admin/v1/snapshot", verbs::snapshot)
+        .post("/admin/v1/defragment", verbs::defragment)
         .post("/admin/v1/reset", verbs::reset)
         .get("/v1/openapi.json", openapi::admin)
 }

@@ -2,12 +2,13 @@
 
 use super::Admin;
 use crate::doors::error::DoorError;
+use crate::storage;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use schedia_api::{
-    AddLearner, Assign, Changed, Done, Initialize, Joined, NewNodeId, RemoveLearner, Reset, ResetDone,
-    SetVoters, TransferLeader,
+    AddLearner, Assign, Changed, Defragmented, DefragmentedShard, Done, Initialize, Joined, NewNodeId,
+    RemoveLearner, Reset, ResetDone, SetVoters, TransferLeader,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -69,6 +70,16 @@ pub(super) async fn snapshot(State(admin): State<Arc<Admin>>, request: Request) 
         shard.snapshot().await?;
     }
     Ok(Json(Done {}))
+}
+
+pub(super) async fn defragment(State(admin): State<Arc<Admin>>, request: Request) -> Answer<Defragmented> {
+    let Done {} = admin.verb(request).await?;
+    let mut shards = Vec::new();
+    for shard in admin.node.member()?.iter() {
+        let storage::Defragmented { before_bytes, after_bytes } = shard.defragment().await?;
+        shards.push(DefragmentedShard { shard: shard.id(), before_bytes, after_bytes });
+    }
+    Ok(Json(Defragmented { shards }))
 }
 
 pub(super) async fn reset(State(admin): State<Arc<Admin>>, request: Request) -> Answer<ResetDone> {

@@ -1,4 +1,4 @@
-//! `schedia member` and `schedia snapshot`: who belongs to the cluster, and who leads it.
+//! `schedia member`, `schedia snapshot` and `schedia defragment`: who belongs to the cluster, and who leads it.
 
 mod add;
 mod remove;
@@ -8,7 +8,7 @@ use super::client::{Admins, Clients, Output};
 use super::status::{member_table, overview};
 use super::{CliError, output};
 use clap::{Args, Subcommand};
-use schedia_api::{Client, ClientError, Done, TransferLeader};
+use schedia_api::{Client, ClientError, DefragmentedShard, Done, TransferLeader};
 use schedia_apps::NodeId;
 use schedia_apps::cluster::{Member as Known, Record};
 use serde_json::json;
@@ -57,6 +57,13 @@ pub(super) struct Transfer {
 /// `schedia snapshot`.
 #[derive(Args)]
 pub(super) struct Snapshot {
+    #[command(flatten)]
+    admins: Admins,
+}
+
+/// `schedia defragment`.
+#[derive(Args)]
+pub(super) struct Defragment {
     #[command(flatten)]
     admins: Admins,
 }
@@ -175,6 +182,27 @@ impl Snapshot {
             match self.admins.common.output {
                 Output::Json => output::json(&Done {})?,
                 Output::Table => output::line(&format!("{endpoint}: done"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Defragment {
+    /// Every endpoint named, one after the other: never two nodes of a cluster at once.
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let client = self.admins.client()?;
+        for endpoint in &self.admins.admin_endpoints {
+            let done = client.to(std::slice::from_ref(endpoint))?.defragment().await?;
+            match self.admins.common.output {
+                Output::Json => output::json(&done)?,
+                Output::Table => {
+                    for DefragmentedShard { shard, before_bytes, after_bytes } in done.shards {
+                        output::line(&format!(
+                            "{endpoint}: shard {shard}: {before_bytes} bytes are {after_bytes}"
+                        ))?;
+                    }
+                }
             }
         }
         Ok(())

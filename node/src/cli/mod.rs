@@ -52,6 +52,8 @@ enum Command {
     Member(member::Member),
     /// Make nodes checkpoint their state and purge their logs now
     Snapshot(member::Snapshot),
+    /// Make nodes copy their state files into fresh ones, which gives back the room of deleted rows
+    Defragment(member::Defragment),
     /// Print a script that lets a shell complete commands and options
     #[command(after_help = documents::COMPLETION_EXAMPLES)]
     Completion(documents::Completion),
@@ -157,6 +159,7 @@ fn talk(command: Command) -> Result<(), CliError> {
             Command::Kv(kv) => kv.run().await,
             Command::Member(member) => member.run().await,
             Command::Snapshot(snapshot) => snapshot.run().await,
+            Command::Defragment(defragment) => defragment.run().await,
         }
     })
 }

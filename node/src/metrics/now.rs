@@ -60,6 +60,8 @@ pub(super) struct Scraped {
     watch_buffer_changes: Family<ShardLabel, Gauge>,
     watch_buffer_bytes: Family<ShardLabel, Gauge>,
     overlay_bytes: Family<ShardLabel, Gauge>,
+    state_file_bytes: Family<ShardLabel, Gauge>,
+    state_rows_bytes: Family<ShardLabel, Gauge>,
     peer_refused: Family<ReasonLabel, Counter>,
     peer_sent_bytes: Counter,
     peer_received_bytes: Counter,
@@ -95,6 +97,8 @@ impl Scraped {
         r.register("watch_buffer_changes", "Newest changes kept in memory for watches", self.watch_buffer_changes.clone());
         r.register("watch_buffer_bytes", "Bytes of their keys and values", self.watch_buffer_bytes.clone());
         r.register("overlay_bytes", "Memory of applied writes that are not in the state file yet", self.overlay_bytes.clone());
+        r.register("state_file_bytes", "Size of the state file", self.state_file_bytes.clone());
+        r.register("state_rows_bytes", "Bytes of the keys and values in the state file", self.state_rows_bytes.clone());
         r.register("peer_refused", "Frames that the peer listener refused, and connections it ended for what was no frame", self.peer_refused.clone());
         r.register("peer_sent_bytes", "Bytes of frames sent to peers", self.peer_sent_bytes.clone());
         r.register("peer_received_bytes", "Bytes of frames received from peers", self.peer_received_bytes.clone());
@@ -148,7 +152,8 @@ impl Scraped {
 
     fn set_queues(&self, shard: ShardId, queues: Queues) {
         let label = ShardLabel { shard: shard.0 };
-        let Queues { commands, reads, watches, watch_changes, watch_bytes, overlay_bytes } = queues;
+        let Queues { commands, reads, watches, watch_changes, watch_bytes, .. } = queues;
+        let Queues { overlay_bytes, state_file_bytes, state_rows_bytes, .. } = queues;
         let gauges = [
             (&self.proposer_queue, commands),
             (&self.read_queue, reads),
@@ -156,6 +161,8 @@ impl Scraped {
             (&self.watch_buffer_changes, watch_changes),
             (&self.watch_buffer_bytes, watch_bytes),
             (&self.overlay_bytes, overlay_bytes),
+            (&self.state_file_bytes, state_file_bytes),
+            (&self.state_rows_bytes, state_rows_bytes),
         ];
         for (gauge, count) in gauges {
             gauge.get_or_create(&label).set(number(count as u64));

@@ -13,7 +13,7 @@ use crate::metrics::ShardMetrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request};
 use crate::raft::{COMMANDS_BYTES_MAX, Feed, Group, Leader, WriteError};
 use crate::request::{forward_span, note_spent, propose_span};
-use crate::storage::Storage;
+use crate::storage::{Defragmented, Storage};
 use bytes::Bytes;
 use schedia_api::ShardStatus;
 use schedia_apps::cluster::Record;
@@ -43,7 +43,7 @@ pub struct Applied<T> {
     pub value: T,
 }
 
-/// What waits in a shard, or is kept in memory.
+/// What waits in a shard, what it keeps in memory, and what its state takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queues {
     /// Commands that wait to be put into an entry.
@@ -58,6 +58,10 @@ pub struct Queues {
     pub watch_bytes: usize,
     /// Memory of applied writes that are not in the state file yet.
     pub overlay_bytes: usize,
+    /// Size of the state file.
+    pub state_file_bytes: usize,
+    /// Keys and values in it.
+    pub state_rows_bytes: usize,
 }
 
 /// One shard on this node. Cheap to clone.
@@ -126,6 +130,7 @@ impl Shard {
     pub fn queues(&self) -> Queues {
         let machine = self.0.group.machine();
         let (watches, watch_changes, watch_bytes) = machine.feed().sizes();
+        let (file_bytes, rows_bytes) = machine.state().file_bytes().unwrap_or_default();
         Queues {
             commands: self.0.proposer.waiting(),
             reads: self.0.reads.waiting(),
@@ -133,6 +138,8 @@ impl Shard {
             watch_changes,
             watch_bytes,
             overlay_bytes: machine.state().overlay_bytes(),
+            state_file_bytes: file_bytes as usize,
+            state_rows_bytes: rows_bytes as usize,
         }
     }
 
@@ -311,6 +318,12 @@ impl Shard {
     pub async fn snapshot(&self) -> Result<(), ShardError> {
         self.running()?;
         self.0.group.checkpoint().await.map_err(ShardError::unavailable)
+    }
+
+    /// Puts a fresh copy in the place of this node's state file. Takes minutes for a large one; everything goes on meanwhile.
+    pub async fn defragment(&self) -> Result<Defragmented, ShardError> {
+        self.running()?;
+        self.0.group.machine().state().defragment().await.map_err(ShardError::unavailable)
     }
 
     /// Writes an entry without a command and returns its index: a number nobody else gets. Leader only.

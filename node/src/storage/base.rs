@@ -3,6 +3,7 @@
 //! ```text
 //! table "schedia"       "format"                    -> format u32 LE | shard u32 LE | crc32c u32 LE
 //!                       "checkpoint"                -> Checkpoint in postcard | crc32c u32 LE
+//!                       "rows_bytes"                -> bytes of all keys and values u64 LE | crc32c u32 LE
 //! table "t.<name>"      key                         -> value | crc32c u32 LE      one for each table of an application
 //! ```
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 const SCHEDIA: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedia");
 const FORMAT: &str = "format";
 const CHECKPOINT: &str = "checkpoint";
+const ROWS_BYTES: &str = "rows_bytes";
 const FORMAT_VERSION: u32 = 1;
 const PREFIX: &str = "t.";
 
@@ -33,6 +35,8 @@ pub(super) type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 pub(super) struct Base {
     pub(super) db: Arc<DbFile>,
     pub(super) checkpoint: Checkpoint,
+    /// Bytes of all keys and values.
+    pub(super) rows_bytes: u64,
     tables: BTreeMap<String, Rows>,
 }
 
@@ -48,7 +52,7 @@ pub(super) fn prepare(db: DbFile, shard: ShardId) -> io::Result<Base> {
         txn.open_table(SCHEDIA).map_err(other)?.get(FORMAT).map_err(other)?.map(|row| row.value().to_vec());
     match found {
         Some(sealed) => check_format(shard, &sealed)?,
-        None => write_checkpoint(&txn, shard, &Checkpoint::default())?,
+        None => write_checkpoint(&txn, shard, &Checkpoint::default(), 0)?,
     }
     commit(txn)?;
     Base::new(Arc::new(db))
@@ -58,19 +62,18 @@ impl Base {
     /// The last checkpoint of a file.
     pub(super) fn new(db: Arc<DbFile>) -> io::Result<Base> {
         let txn = db.begin_read().map_err(other)?;
-        let sealed = txn.open_table(SCHEDIA).map_err(other)?.get(CHECKPOINT).map_err(other)?;
-        let sealed = sealed.ok_or_else(|| invalid("no checkpoint in the state file".into()))?;
-        let value = unseal(CHECKPOINT.as_bytes(), sealed.value());
-        let value =
-            value.ok_or_else(|| invalid("bad checksum of the checkpoint in the state file".into()))?;
-        let checkpoint = postcard::from_bytes(value).map_err(other)?;
+        let about = txn.open_table(SCHEDIA).map_err(other)?;
+        let checkpoint = postcard::from_bytes(&said(&about, CHECKPOINT)?).map_err(other)?;
+        let rows_bytes = said(&about, ROWS_BYTES)?;
+        let rows_bytes =
+            rows_bytes.first_chunk().ok_or_else(|| invalid("no size in the state file".into()))?;
         let mut tables = BTreeMap::new();
         for table in txn.list_tables().map_err(other)? {
             if let Some(name) = table.name().strip_prefix(PREFIX) {
                 tables.insert(name.to_owned(), txn.open_table(rows(table.name())).map_err(other)?);
             }
         }
-        Ok(Base { db, checkpoint, tables })
+        Ok(Base { db, checkpoint, rows_bytes: u64::from_le_bytes(*rows_bytes), tables })
     }
 
     /// Every table by name.
@@ -104,38 +107,45 @@ impl Base {
     }
 }
 
-/// Writes the changes of an overlay.
-pub(super) fn write_changes(txn: &WriteTransaction, changes: &Overlay) -> io::Result<()> {
+/// Writes the changes of an overlay, of rows that are within. Answers by how many bytes the rows have grown.
+pub(super) fn write_changes(
+    txn: &WriteTransaction,
+    changes: &Overlay,
+    within: impl Fn(&str, &[u8]) -> bool,
+) -> io::Result<i64> {
+    let mut grown = 0;
     let mut sealed = Vec::new();
     for (table, changes) in changes.tables() {
         let name = format!("{PREFIX}{}", table.0);
         let mut rows = txn.open_table(rows(&name)).map_err(other)?;
-        for (key, change) in changes {
-            match change {
+        for (key, change) in changes.filter(|(key, _)| within(table.0, key)) {
+            let before = match change {
                 Some(value) => {
                     sealed.clear();
                     sealed.extend_from_slice(value);
                     seal(key, &mut sealed);
-                    rows.insert(key.as_ref(), sealed.as_slice()).map_err(other)?;
+                    grown += (key.len() + sealed.len()) as i64;
+                    rows.insert(key.as_ref(), sealed.as_slice()).map_err(other)?
                 }
-                None => drop(rows.remove(key.as_ref()).map_err(other)?),
-            }
+                None => rows.remove(key.as_ref()).map_err(other)?,
+            };
+            grown -= before.map_or(0, |before| key.len() + before.value().len()) as i64;
         }
     }
-    Ok(())
+    Ok(grown)
 }
 
-/// Writes rows as another file had them, checksums and all. The caller has verified those.
-pub(super) fn write_sealed<'r>(
-    txn: &WriteTransaction,
-    table: &str,
-    changes: impl Iterator<Item = (&'r [u8], &'r [u8])>,
-) -> io::Result<()> {
-    let mut rows = txn.open_table(rows(&format!("{PREFIX}{table}"))).map_err(other)?;
-    for (key, sealed) in changes {
-        rows.insert(key, sealed).map_err(other)?;
+/// A table that takes rows as another file had them, checksums and all. The caller has verified those.
+pub(super) struct Sealed<'t>(redb::Table<'t, &'static [u8], &'static [u8]>);
+
+impl<'t> Sealed<'t> {
+    pub(super) fn open(txn: &'t WriteTransaction, table: &str) -> io::Result<Sealed<'t>> {
+        txn.open_table(rows(&format!("{PREFIX}{table}"))).map(Sealed).map_err(other)
     }
-    Ok(())
+
+    pub(super) fn write(&mut self, key: &[u8], sealed: &[u8]) -> io::Result<()> {
+        self.0.insert(key, sealed).map(drop).map_err(other)
+    }
 }
 
 /// Writes what the rows of this transaction cover.
@@ -143,15 +153,28 @@ pub(super) fn write_checkpoint(
     txn: &WriteTransaction,
     shard: ShardId,
     checkpoint: &Checkpoint,
+    rows_bytes: u64,
 ) -> io::Result<()> {
     let mut format = [FORMAT_VERSION.to_le_bytes(), shard.0.to_le_bytes()].concat();
     seal(FORMAT.as_bytes(), &mut format);
     let mut value = postcard::to_stdvec(checkpoint).map_err(other)?;
     seal(CHECKPOINT.as_bytes(), &mut value);
-    let mut meta = txn.open_table(SCHEDIA).map_err(other)?;
-    meta.insert(FORMAT, format.as_slice()).map_err(other)?;
-    meta.insert(CHECKPOINT, value.as_slice()).map_err(other)?;
+    let mut size = rows_bytes.to_le_bytes().to_vec();
+    seal(ROWS_BYTES.as_bytes(), &mut size);
+    let mut about = txn.open_table(SCHEDIA).map_err(other)?;
+    for (name, sealed) in [(FORMAT, format), (CHECKPOINT, value), (ROWS_BYTES, size)] {
+        about.insert(name, sealed.as_slice()).map_err(other)?;
+    }
     Ok(())
+}
+
+/// What a state file says about itself.
+fn said(about: &ReadOnlyTable<&str, &[u8]>, name: &str) -> io::Result<Vec<u8>> {
+    let sealed = about.get(name).map_err(other)?;
+    let sealed = sealed.ok_or_else(|| invalid(format!("no {name} in the state file")))?;
+    let value = unseal(name.as_bytes(), sealed.value());
+    let value = value.ok_or_else(|| invalid(format!("bad checksum of {name} in the state file")))?;
+    Ok(value.to_vec())
 }
 
 /// Commits so that a killed node reopens the file without reading it through: two syncs instead of one, at most

@@ -6,6 +6,7 @@
 //! * After an error nothing more is flushed, and everybody who waits is told.
 
 use super::base::{self, Base, other};
+use super::defragment::{Asked, Copier, Defragmented, STEP_PAUSE};
 use super::overlay::Overlay;
 use super::stack::{Stack, Trouble};
 use super::state::{Checkpoint, Shared};
@@ -16,7 +17,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Longest time that applied rows stay in memory only: what a restart applies again, in some tenths of a second at full load.
 /// Less writes each page of the state more often: a checkpoint each second cost a tenth of the throughput, as measured.
@@ -52,6 +53,8 @@ struct Control {
 struct Orders {
     wanted: u64,
     closed: bool,
+    /// Who wants a fresh copy of the file.
+    asked: Vec<Asked>,
 }
 
 impl Progress {
@@ -85,6 +88,18 @@ impl Flusher {
         ticket
     }
 
+    /// Asks for a fresh copy of the file.
+    pub(super) fn defragment(&self) -> oneshot::Receiver<io::Result<Defragmented>> {
+        let (asked, answer) = oneshot::channel();
+        let mut orders = self.control.orders();
+        if !orders.closed {
+            orders.asked.push(asked);
+        }
+        drop(orders);
+        self.control.changed.notify_all();
+        answer
+    }
+
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
         self.control.progress.subscribe()
     }
@@ -111,8 +126,8 @@ impl Control {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a request beyond `done`, at most `patience`. `None`: the thread is to end.
-    fn next(&self, done: u64, patience: Duration) -> Option<u64> {
+    /// Waits for a request beyond `done`, or for somebody who wants a copy, at most `patience`. `None`: the thread is to end.
+    fn next(&self, done: u64, patience: Duration) -> Option<(u64, Vec<Asked>)> {
         let deadline = Instant::now() + patience;
         let mut orders = self.orders();
         loop {
@@ -120,46 +135,59 @@ impl Control {
             if orders.closed {
                 return None;
             }
-            if orders.wanted > done || left.is_zero() {
-                return Some(orders.wanted);
+            if orders.wanted > done || !orders.asked.is_empty() || left.is_zero() {
+                return Some((orders.wanted, std::mem::take(&mut orders.asked)));
             }
             orders = self.changed.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn end(&self, reason: String) {
-        self.orders().closed = true;
+        let mut orders = self.orders();
+        orders.closed = true;
+        orders.asked.clear();
+        drop(orders);
         self.progress.send_modify(|progress| progress.ended = Some(reason));
     }
 }
 
 fn run(shared: &Shared, control: &Control) {
-    let (mut done, mut more) = (0, false);
-    while let Some(ticket) = control.next(done, if more { SWEEP_INTERVAL } else { INTERVAL }) {
-        match flush(shared, control, more) {
-            Ok(unfinished) => (done, more) = (ticket, unfinished),
-            Err(error) => {
-                tracing::error!(shard = %shared.shard, %error, "flusher ended");
-                return control.end(error.to_string());
+    let (mut done, mut more, mut flushed) = (0, false, Instant::now());
+    let mut copier = Copier::default();
+    loop {
+        let due = flushed + if more { SWEEP_INTERVAL } else { INTERVAL };
+        let patience = due.saturating_duration_since(Instant::now());
+        let patience = if copier.is_busy() { patience.min(STEP_PAUSE) } else { patience };
+        let Some((ticket, asked)) = control.next(done, patience) else { break };
+        if ticket > done || Instant::now() >= due {
+            match flush(shared, control, &mut copier, more) {
+                Ok(unfinished) => (done, more, flushed) = (ticket, unfinished, Instant::now()),
+                Err(error) => {
+                    tracing::error!(shard = %shared.shard, %error, "flusher ended");
+                    return control.end(error.to_string());
+                }
             }
+            control.progress.send_modify(|progress| progress.done = done);
         }
-        control.progress.send_modify(|progress| progress.done = done);
+        copier.ask(asked);
+        copier.go_on(shared);
     }
     control.end(Progress::closed().to_string());
 }
 
 /// Makes one checkpoint, if there is anything to put in it. Answers whether the sweep has more to do.
-fn flush(shared: &Shared, control: &Control, sweep_anyway: bool) -> io::Result<bool> {
+fn flush(shared: &Shared, control: &Control, copier: &mut Copier, sweep_anyway: bool) -> io::Result<bool> {
     let _writing = shared.writing();
     shared.failure.check()?;
     let Some(frozen) = freeze(shared, sweep_anyway)? else { return Ok(false) };
     let begun = Instant::now();
     wait_for_log(shared, control, &frozen.checkpoint)?;
-    let (base, more) = match write(shared, &frozen) {
+    let Written { base, swept, more } = match write(shared, &frozen) {
         Ok(written) => written,
         Err(Error::Stopped(stop)) => return Err(other(stop)),
         Err(Error::Disk(error)) => return Err(shared.failure.set(&shared.file, error).into()),
     };
+    copier.follow([&frozen.rows, &swept]);
     let replaced = shared.change(|layers| {
         let base = std::mem::replace(&mut layers.base, Arc::new(base));
         (layers.frozen.take(), base)
@@ -177,6 +205,15 @@ struct Frozen {
     rows: Arc<Overlay>,
     checkpoint: Checkpoint,
     base: Arc<Base>,
+}
+
+/// A checkpoint that was made.
+struct Written {
+    base: Base,
+    /// The rows that the sweep changed.
+    swept: Overlay,
+    /// Whether the sweep has more to do.
+    more: bool,
 }
 
 /// Why a checkpoint was not made.
@@ -221,19 +258,20 @@ fn wait_for_log(shared: &Shared, control: &Control, checkpoint: &Checkpoint) -> 
 }
 
 /// Rows, what the sweep made of them, and the mark that covers them: one commit.
-fn write(shared: &Shared, frozen: &Frozen) -> Result<(Base, bool), Error> {
+fn write(shared: &Shared, frozen: &Frozen) -> Result<Written, Error> {
     let Frozen { rows, checkpoint, base } = frozen;
     let txn = base.db.begin_write().map_err(other)?;
-    base::write_changes(&txn, rows)?;
-    let mut more = false;
+    let mut grown = base::write_changes(&txn, rows, |_, _| true)?;
+    let (mut more, mut swept) = (false, Overlay::default());
     if let Some(sweep) = &shared.sweep {
-        let mut tables = Swept { shared, changes: Overlay::default(), frozen };
+        let mut tables = Swept { shared, changes: swept, frozen };
         more = sweep(&mut tables, SWEEP_ROWS).map_err(Error::Stopped)?;
-        base::write_changes(&txn, &tables.changes)?;
+        swept = tables.changes;
+        grown += base::write_changes(&txn, &swept, |_, _| true)?;
     }
-    base::write_checkpoint(&txn, shared.shard, checkpoint)?;
+    base::write_checkpoint(&txn, shared.shard, checkpoint, base.rows_bytes.saturating_add_signed(grown))?;
     base::commit(txn)?;
-    Ok((Base::new(base.db.clone())?, more))
+    Ok(Written { base: Base::new(base.db.clone())?, swept, more })
 }
 
 /// What the sweep sees and changes: the rows of the checkpoint in the making.

@@ -45,6 +45,8 @@ mod access;
 mod base;
 #[cfg(test)]
 mod crash;
+mod defragment;
+mod draft;
 pub mod failure;
 mod file;
 mod flusher;
@@ -63,6 +65,7 @@ mod tests;
 mod volume;
 
 pub use access::{Batch, ReceivedView, View};
+pub use defragment::Defragmented;
 pub use failure::{Failed, Failure};
 pub use identity::{AssignError, Assigned, Former, Identity};
 pub use log::{Ends, Flushed, Log, Mark, Record, ShardLog};

@@ -29,7 +29,7 @@ impl Space {
         self.free_bytes < LOW_BYTES.max(self.total_bytes / LOW_PART)
     }
 
-    fn measure(dir: &Path) -> io::Result<Space> {
+    pub(super) fn measure(dir: &Path) -> io::Result<Space> {
         let disk = rustix::fs::statvfs(dir)?;
         Ok(Space { total_bytes: disk.f_blocks * disk.f_frsize, free_bytes: disk.f_bavail * disk.f_frsize })
     }

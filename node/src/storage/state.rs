@@ -14,6 +14,7 @@
 
 use super::access::{Batch, ReceivedView, View};
 use super::base::{self, Base};
+use super::defragment::Defragmented;
 use super::failure::Failure;
 use super::flusher::{Flusher, Progress};
 use super::log::{Flushed, Mark};
@@ -152,6 +153,10 @@ impl Shared {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    pub(super) fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
     pub(super) fn stack<'a>(&'a self, layers: &'a Layers) -> Stack<'a> {
         Stack {
             overlays: [Some(&layers.active), layers.frozen.as_deref()],
@@ -176,7 +181,7 @@ impl State {
         flushed: Flushed,
         sweep: Option<Sweep>,
     ) -> io::Result<State> {
-        super::snapshot::remove_leftovers(&home.dir)?;
+        super::draft::remove_leftovers(&home.dir)?;
         let base = base::open(&home.dir.join(FILE), home.shard, options.state_cache_bytes(), &volume)?;
         super::sync_dir(&home.dir)?;
         State::start(home, base, options, volume, flushed, sweep)
@@ -319,9 +324,20 @@ impl State {
         let shared = &*self.shared;
         let writing = shared.writing();
         shared.failure.check()?;
-        let base = received.rename(&shared.dir, &shared.file, &shared.failure)?;
+        let base = received.replace(&shared.dir, &shared.file, &shared.failure)?;
         base.db.patience().begin();
         Ok(Installing { shared, base, _writing: writing })
+    }
+
+    /// Makes a fresh copy of the file, beside it and while everything goes on, and puts it in the file's place: that gives back the
+    /// room of rows that are gone. An error leaves the file as it is.
+    pub async fn defragment(&self) -> io::Result<Defragmented> {
+        self.flusher.defragment().await.unwrap_or_else(|_| Err(Progress::closed()))
+    }
+
+    /// Size of the file, and of the keys and values in it.
+    pub fn file_bytes(&self) -> io::Result<(u64, u64)> {
+        Ok((self.shared.file.metadata()?.len(), self.shared.layers().base.rows_bytes))
     }
 
     /// Stops the flusher after a last flush. For a clean shutdown; without it a restart applies the log again.

@@ -1,11 +1,13 @@
 //! A data directory as a node sees it: states against plain maps, kills, marks, trouble.
 
+mod defragment;
 mod identity;
 
 use super::crash::Disk;
 use super::file::DbFile;
 use super::*;
 use bytes::Bytes;
+use futures::FutureExt;
 use proptest::prelude::*;
 use schedia_apps::Stop;
 use schedia_apps::tables::{Range, Row, RowKey, Table, Tables};
@@ -99,6 +101,8 @@ enum Op {
     /// The flusher takes the overlay, and cannot write it yet.
     Freeze,
     Kill,
+    /// A copy of the file is begun, and goes on during what comes next.
+    Defragment,
     Scan(bool, Bound<Vec<u8>>, Bound<Vec<u8>>, bool),
 }
 
@@ -117,6 +121,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Flush),
         2 => Just(Op::Freeze),
         1 => Just(Op::Kill),
+        2 => Just(Op::Defragment),
         6 => (any::<bool>(), bound(), bound(), any::<bool>()).prop_map(|(t, s, e, r)| Op::Scan(t, s, e, r)),
     ];
     proptest::collection::vec(op, 1..50)
@@ -146,7 +151,7 @@ fn expected(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Overlays above a file are one map: through batches, freezes, flushes and kills, forwards and backwards.
+    /// Overlays above a file are one map: through batches, freezes, flushes, copies and kills, forwards and backwards.
     #[test]
     fn a_state_is_a_map(ops in ops()) {
         let runtime = runtime();
@@ -199,6 +204,7 @@ proptest! {
                     model = durable.clone();
                     index = fixture.state.applied().mark.map_or(0, |mark| mark.index);
                 }
+                Op::Defragment => drop(state.defragment().now_or_never()),
                 Op::Scan(table, start, end, reverse) => {
                     let expected = expected(&model, table, &start, &end, reverse);
                     let range = Range { start: start.map(RowKey::from_vec), end: end.map(RowKey::from_vec) };

@@ -53,6 +53,7 @@ fn verbs() -> Vec<Operation> {
         change("/admin/v1/membership", "Change the voters in one joint change", "SetVoters"),
         verb("/admin/v1/transfer-leader", "Hand leadership to a caught-up voter", "TransferLeader", "Empty"),
         verb("/admin/v1/snapshot", "Checkpoint every shard and purge its log", "Empty", "Empty"),
+        verb("/admin/v1/defragment", "Copy each state file into a fresh one", "Empty", "Defragmented"),
         verb("/admin/v1/reset", "Make a removed node blank again", "Reset", "ResetDone"),
     ]
 }

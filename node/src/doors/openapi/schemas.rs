@@ -175,6 +175,16 @@ fn verbs() -> Value {
         "ResetDone": object(&[("store_id", id())], &[]),
         "SetVoters": object(&[("voters", list(number())), ("expected", number())], &[]),
         "Changed": object(&[("generation", number()), ("settled", flag())], &[]),
+        "Defragmented": object(
+            &[(
+                "shards",
+                list(object(
+                    &[("shard", number()), ("before_bytes", number()), ("after_bytes", number())],
+                    &[],
+                )),
+            )],
+            &[],
+        ),
         "TransferLeader": object(&[("to", number())], &[]),
         "Join": object(
             &[("name", text()), ("address", address()), ("store_id", id())], &[("http_url", or_null(text()))],

@@ -23,7 +23,7 @@ mod tests;
 pub use receive::{Received, Receiver};
 pub use send::{Chunks, Snapshot};
 
-pub(super) use receive::remove_leftovers;
+pub(super) use receive::PREFIX;
 
 const FORMAT_VERSION: u32 = 1;
 const HEADER: u8 = 1;

@@ -2,21 +2,20 @@
 
 use super::{CHUNK_HEAD_BYTES, FORMAT_VERSION, HEADER, PAYLOAD_BYTES_MAX, ROWS, TRAILER, checksum};
 use crate::storage::base::{self, Base, invalid, other};
+use crate::storage::draft::Draft;
 use crate::storage::failure::Failure;
 use crate::storage::file::DbFile;
 use crate::storage::seal::unseal;
 use crate::storage::state::Checkpoint;
-use crate::storage::sync_dir;
 use crate::storage::volume::Volume;
 use redb::WriteTransaction;
 use schedia_apps::ShardId;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Files of snapshots being received begin with this.
-const PREFIX: &str = "incoming-";
+pub(in crate::storage) const PREFIX: &str = "incoming-";
 
 /// Builds a new state file while the stream arrives. Dropped early, it deletes what it wrote. Blocking.
 pub struct Receiver {
@@ -24,6 +23,7 @@ pub struct Receiver {
     /// What has arrived of a chunk that is not whole yet.
     partial: Vec<u8>,
     rows: u64,
+    rows_bytes: u64,
     digest: u32,
     /// Where the last row was: rows are in order, and each comes once.
     last: Option<(String, Vec<u8>)>,
@@ -31,7 +31,7 @@ pub struct Receiver {
     txn: WriteTransaction,
     db: Arc<DbFile>,
     /// After `db`: deleted when that is closed.
-    file: Incoming,
+    file: Draft,
 }
 
 enum Stage {
@@ -45,34 +45,7 @@ enum Stage {
 /// [`State::install`](crate::storage::State::install), its file is deleted.
 pub struct Received {
     base: Base,
-    file: Incoming,
-}
-
-/// A file that is deleted unless it was renamed.
-struct Incoming {
-    path: PathBuf,
-    renamed: bool,
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        if !self.renamed
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(file = %self.path.display(), %error, "a declined snapshot stays until the next start");
-        }
-    }
-}
-
-/// Deletes what receivers of an earlier process left in a shard's directory.
-pub(in crate::storage) fn remove_leftovers(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    file: Draft,
 }
 
 impl Receiver {
@@ -84,11 +57,12 @@ impl Receiver {
         cache_bytes: usize,
         volume: &Volume,
     ) -> io::Result<Receiver> {
-        let file = Incoming { path: dir.join(format!("{PREFIX}{number}.redb")), renamed: false };
-        let db = DbFile::open(&file.path, becomes, cache_bytes, volume)?;
+        let file = Draft::new(dir.join(format!("{PREFIX}{number}.redb")));
+        let db = DbFile::open(file.path(), becomes, cache_bytes, volume)?;
         let txn = db.begin_write().map_err(other)?;
         let (stage, partial, last) = (Stage::Header, Vec::new(), None);
-        Ok(Receiver { stage, partial, rows: 0, digest: 0, last, shard, txn, db: Arc::new(db), file })
+        let db = Arc::new(db);
+        Ok(Receiver { stage, partial, rows: 0, rows_bytes: 0, digest: 0, last, shard, txn, db, file })
     }
 
     /// Takes the next bytes of the stream, cut anywhere.
@@ -113,12 +87,12 @@ impl Receiver {
 
     /// Verifies the whole, syncs the file. An error names what is missing or wrong.
     pub fn finish(self) -> io::Result<Received> {
-        let Receiver { stage, partial, rows: _, digest: _, last: _, shard, txn, db, file } = self;
+        let Receiver { stage, partial, rows: _, rows_bytes, digest: _, last: _, shard, txn, db, file } = self;
         let checkpoint = match stage {
             Stage::End(checkpoint) if partial.is_empty() => checkpoint,
             _ => return Err(invalid("the snapshot ends before its trailer".into())),
         };
-        base::write_checkpoint(&txn, shard, &checkpoint)?;
+        base::write_checkpoint(&txn, shard, &checkpoint, rows_bytes)?;
         base::commit(txn)?;
         Ok(Received { base: Base::new(db)?, file })
     }
@@ -157,8 +131,11 @@ impl Receiver {
         let table = std::str::from_utf8(name).map_err(|_| malformed())?;
         let rows = parse_rows(rows).ok_or_else(malformed)?;
         self.check_rows(table, &rows)?;
-        base::write_sealed(&self.txn, table, rows.iter().copied())?;
+        let mut table_rows = base::Sealed::open(&self.txn, table)?;
+        rows.iter().try_for_each(|(key, sealed)| table_rows.write(key, sealed))?;
+        drop(table_rows);
         self.rows += rows.len() as u64;
+        self.rows_bytes += rows.iter().map(|(key, sealed)| (key.len() + sealed.len()) as u64).sum::<u64>();
         self.digest = crc32c::crc32c_append(self.digest, &block);
         if let Some((key, _)) = rows.last() {
             self.last = Some((table.to_owned(), key.to_vec()));
@@ -208,12 +185,9 @@ impl Received {
         &self.base
     }
 
-    /// Puts the file in the place of another one. If the directory cannot be synced nobody knows which one a restart
-    /// would find: that stops the node.
-    pub(in crate::storage) fn rename(mut self, dir: &Path, to: &Path, failure: &Failure) -> io::Result<Base> {
-        fs::rename(&self.file.path, to)?;
-        self.file.renamed = true;
-        sync_dir(dir).map_err(|error| failure.set(dir, error))?;
+    /// Puts the file in the place of another one.
+    pub(in crate::storage) fn replace(self, dir: &Path, other: &Path, failure: &Failure) -> io::Result<Base> {
+        self.file.replace(dir, other, failure)?;
         Ok(self.base)
     }
 }
