@@ -1,9 +1,11 @@
-//! A leader that hung, and was deposed meanwhile without knowing it, answers no linearizable read with what it had.
+//! A leader that hung or was cut off, and was deposed meanwhile without knowing it, answers no linearizable read with what it had.
 
 use super::{PATIENCE, rounds};
 use bytes::Bytes;
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::process::Cluster;
+use schedia_e2e::torture::network::{Trouble, Way};
+use schedia_e2e::torture::world::World;
 use schedia_e2e::wait::eventually;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -76,4 +78,63 @@ async fn a_leader_deposed_while_it_hung_answers_no_linearizable_read_with_what_i
     }
     println!("{right} answered rightly, {refused} refused; {stale} stale reads showed what it had");
     assert!(right + refused > 0);
+}
+
+/// Asks for the key again and again until `enough`; what came back, by status and value.
+async fn ask_until(url: String, enough: tokio::sync::oneshot::Receiver<()>) -> Vec<(u16, String)> {
+    let http = reqwest::Client::new();
+    let mut answers = Vec::new();
+    let mut enough = std::pin::pin!(enough);
+    loop {
+        let ask = async {
+            let answer = http.get(format!("{url}/v1/kv?key=a")).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        };
+        tokio::select! {
+            _ = &mut enough => return answers,
+            answer = ask => answers.push(answer),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_cut_off_from_the_others_answers_no_linearizable_read_once_another_leads() {
+    let world = World::new(3, false).await.unwrap();
+    let wire = Wire::new();
+    let endpoints = world.cluster.endpoints();
+    for (round, trouble) in [Trouble::Silent, Trouble::Refused].into_iter().enumerate() {
+        let old = world.leader().await.unwrap();
+        put(&wire, &endpoints, &format!("old {round}")).await;
+        let others: Vec<_> = (0..3).filter(|place| *place != old).collect();
+        let ways: Vec<Way> = others.iter().flat_map(|other| [(old, *other), (*other, old)]).collect();
+        world.network.trouble(&ways, trouble);
+        let urls: Vec<_> = others.iter().map(|place| endpoints[*place].clone()).collect();
+        put(&wire, &urls, &format!("new {round}")).await;
+
+        // From here on the old value is wrong, and the old leader may still believe that it leads.
+        let stale = wire.get(&endpoints[old], "a", true).await;
+        let had = Bytes::from(format!("old {round}"));
+        assert!(matches!(&stale, Answer::Done { value, .. } if *value == had), "{stale:?}");
+        let (stop, enough) = tokio::sync::oneshot::channel();
+        let asking = tokio::spawn(ask_until(endpoints[old].clone(), enough));
+        put(&wire, &urls, &format!("newer {round}")).await;
+        world.network.free(&ways);
+        eventually("the old leader reads what the others wrote", PATIENCE, || async {
+            match wire.get(&endpoints[old], "a", false).await {
+                Answer::Done { value, .. } if value == format!("newer {round}") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        let _ = stop.send(());
+        for (status, body) in asking.await.unwrap() {
+            match status {
+                200 => {
+                    assert!(body != format!("old {round}"), "a write was acknowledged before this read began")
+                }
+                503 | 504 => {}
+                other => panic!("{other}: {body}"),
+            }
+        }
+    }
 }
