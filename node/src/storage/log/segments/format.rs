@@ -169,7 +169,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<(ShardId, Item, usize)> {
             let (first, rest) = index(rest)?;
             Item::Range(first, whole_index(rest)?)
         }
-        8 => Item::Continued,
+        8 if rest.is_empty() => Item::Continued,
         _ => return None,
     };
     Some((shard, item, length))

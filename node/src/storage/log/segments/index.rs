@@ -80,7 +80,8 @@ impl Index {
         let known = self.shards.entry(shard).or_default();
         match item {
             Item::Entry(record) => {
-                if !known.takes(record.index) {
+                // The last number of all has no successor: nothing could ever follow.
+                if !known.takes(record.index) || record.index == u64::MAX {
                     return Err(wrong(format!("entry {} of shard {shard} is no successor", record.index)));
                 }
                 if known.places.is_empty() {
@@ -104,10 +105,14 @@ impl Index {
                 cut.into_iter().flatten().for_each(|place| self.died(place));
             }
             Item::Purge(mark) => {
-                let gone = known.first.map_or(0, |first| (mark.index + 1).saturating_sub(first));
+                let next = mark
+                    .index
+                    .checked_add(1)
+                    .ok_or_else(|| wrong(format!("nothing follows {}", mark.index)))?;
+                let gone = known.first.map_or(0, |first| next.saturating_sub(first));
                 let gone = usize::try_from(gone).unwrap_or(usize::MAX).min(known.places.len());
                 let purged: Vec<_> = known.places.drain(..gone).flatten().collect();
-                known.first = Some(known.first.unwrap_or(0).max(mark.index + 1));
+                known.first = Some(known.first.unwrap_or(0).max(next));
                 known.saved.purged = Some(mark.clone());
                 purged.into_iter().for_each(|place| self.died(place));
             }

@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+/// Entries that a segment may say are before it: far more than a log is let grow to. A file that speaks of more is damaged,
+/// and costs no memory. (They need not be there any more: what was purged since is purged by a later record.)
+pub(super) const RANGE_MAX: u64 = 1 << 26;
+
 /// What there was.
 pub(super) struct Recovered {
     pub(super) index: Index,
@@ -97,6 +101,12 @@ fn read_segment(segment: &dyn Segment, number: u32, oldest: bool, index: &mut In
         } else {
             for (shard, item, place) in items {
                 read.continued |= item == Item::Continued;
+                if let Item::Range(from, end) = item {
+                    let is_one = end.checked_sub(from).is_some_and(|entries| entries <= RANGE_MAX);
+                    if !is_one || !first {
+                        return Err(format!("no log has the entries {from} to {end} that it speaks of"));
+                    }
+                }
                 index.apply(shard, &item, place).map_err(|e| e.to_string())?;
             }
         }
