@@ -25,6 +25,9 @@ const FORMAT: u8 = 1;
 /// Format, kind, shard, request, from, to, length of the cluster id.
 const HEAD: usize = 1 + 1 + 4 + 8 + 8 + 8 + 1;
 
+/// Room for a frame that has begun to arrive.
+const RESERVE_MIN: usize = 16 << 10;
+
 /// What a frame asks or answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -161,7 +164,9 @@ impl Decoder for Codec {
             return Err(invalid(format!("frame of {length} bytes: not a peer of ours")));
         }
         if input.len() < 4 + length {
-            input.reserve(4 + length - input.len());
+            // As much again as has arrived: what is only claimed takes no memory.
+            let missing = 4 + length - input.len();
+            input.reserve(missing.min(input.len().max(RESERVE_MIN)));
             return Ok(None);
         }
         let mut frame = input.split_to(4 + length).freeze();
