@@ -13,6 +13,8 @@ mod balsa;
 mod bench;
 #[path = "processes/bounds.rs"]
 mod bounds;
+#[path = "processes/clocks.rs"]
+mod clocks;
 #[path = "processes/command_line.rs"]
 mod command_line;
 #[path = "processes/defragment.rs"]

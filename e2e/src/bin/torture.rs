@@ -1,6 +1,7 @@
 //! `cargo torture`: real processes under faults, as long as asked, with a proof at the end of each round.
 
 use clap::{Parser, ValueEnum};
+use schedia_e2e::process::{Clock, binary};
 use schedia_e2e::torture::fault::Kind;
 use schedia_e2e::torture::round::Settings;
 use schedia_e2e::torture::{Run, replay, run};
@@ -78,9 +79,31 @@ fn torture(arguments: &Arguments) -> Result<ExitCode, String> {
 
 fn kinds(names: &[String]) -> Result<Vec<Kind>, String> {
     match names {
-        [] => Ok(Kind::value_variants().to_vec()),
+        [] => {
+            let believed = Clock::is_believed_by(binary::schedia());
+            if !believed {
+                println!("torture: wall clocks stay right: a static program cannot be told another time");
+            }
+            let all = Kind::value_variants().iter().copied();
+            Ok(all.filter(|kind| believed || !kind.is_of_a_clock()).collect())
+        }
         [none] if none == "none" => Ok(Vec::new()),
-        names => names.iter().map(|name| Kind::from_str(name, false).map_err(|_| unknown(name))).collect(),
+        names => {
+            let kinds = names.iter().map(|name| Kind::from_str(name, false).map_err(|_| unknown(name)));
+            possible(kinds.collect::<Result<_, _>>()?)
+        }
+    }
+}
+
+/// An error, if the program cannot be done that to.
+fn possible(kinds: Vec<Kind>) -> Result<Vec<Kind>, String> {
+    match kinds.iter().find(|kind| kind.is_of_a_clock() && !Clock::is_believed_by(binary::schedia())) {
+        Some(kind) => Err(format!(
+            "{kind} needs a program that is loaded with libraries, and {} is static: leave out {}",
+            binary::schedia().display(),
+            binary::VARIABLE
+        )),
+        None => Ok(kinds),
     }
 }
 

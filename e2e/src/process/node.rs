@@ -1,6 +1,6 @@
 //! One node: a process, its directory, its addresses.
 
-use super::{SmallDisk, binary};
+use super::{Clock, SmallDisk, binary};
 use crate::wait::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use schedia_api::{Client, Status};
@@ -29,6 +29,7 @@ pub struct Node {
     log: PathBuf,
     program: Option<PathBuf>,
     disk: Option<SmallDisk>,
+    clock: Option<Clock>,
     child: Option<Child>,
 }
 
@@ -39,7 +40,7 @@ impl Node {
         let data_dir = dir.join(name);
         let log = dir.join(format!("{name}.log"));
         let name = name.to_owned();
-        Node { name, http, admin, peer, data_dir, log, program: None, disk: None, child: None }
+        Node { name, http, admin, peer, data_dir, log, program: None, disk: None, clock: None, child: None }
     }
 
     /// Starts `schedia serve` with the node's own settings and `arguments`. Its log goes on where it ended.
@@ -64,6 +65,7 @@ impl Node {
         {
             command.env_remove(name);
         }
+        command.envs(self.clock.iter().flat_map(Clock::variables));
         command
             .args(arguments)
             .stdin(Stdio::null())
@@ -80,6 +82,13 @@ impl Node {
     /// From the next start on it has such a disk.
     pub fn use_disk(&mut self, disk: SmallDisk) {
         self.disk = Some(disk);
+    }
+
+    /// From the next start on it is told the time by a clock that may lie, and runs a build that believes it.
+    pub fn use_clock(&mut self) -> Clock {
+        let clock = Clock::new(self.log.with_extension("clock"));
+        self.clock = Some(clock.clone());
+        clock
     }
 
     /// The URL for clients.

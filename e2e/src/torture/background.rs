@@ -56,6 +56,38 @@ impl Background {
     }
 }
 
+/// Wall clocks leap so far, either way. An answer is kept under its key for a day of log time: a clock that moved log time
+/// by two would have writes take effect twice.
+const LEAPS_MS: [i64; 2] = [3_600_000, 48 * 3_600_000];
+const FLAP_MS: i64 = 3_000;
+
+/// Makes a node's wall clock wrong. One node's at a time: log time holds to the middle of the voters' clocks.
+pub(super) fn clock(
+    kind: Kind,
+    world: &World,
+    place: usize,
+    random: &mut fastrand::Rng,
+) -> Option<Background> {
+    let clock = world.clocks.get(place)?.clone();
+    let alone = world.lying.clone().try_lock_owned().ok()?;
+    let far = if kind == Kind::ClockFlaps { FLAP_MS } else { LEAPS_MS[random.usize(..LEAPS_MS.len())] };
+    let (stop, mut random) = (Arc::new(AtomicBool::new(false)), fastrand::Rng::with_seed(random.u64(..)));
+    clock.shift(if random.bool() { far } else { -far });
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        while !stopped.load(Ordering::Relaxed) {
+            sleep(PAUSE).await;
+            if kind == Kind::ClockFlaps {
+                clock.shift([far, 0, -far][random.usize(..3)]);
+            }
+        }
+        clock.shift(0);
+        drop(alone);
+        Ok(())
+    });
+    Some(Background { stop: Stop(stop), task })
+}
+
 /// Begins such a fault.
 pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Option<Background> {
     let stop = Arc::new(AtomicBool::new(false));

@@ -52,6 +52,17 @@ pub enum Kind {
     Transfers,
     /// A node is added, another one removed and reset, again and again.
     Members,
+    /// The wall clock of one node leaps by an hour or by two days, forward or back, and returns.
+    ClockLeaps,
+    /// The wall clock of one node leaps by three seconds, to and fro.
+    ClockFlaps,
+}
+
+impl Kind {
+    /// Whether it is done to a clock: not every program believes one that is made for it.
+    pub fn is_of_a_clock(self) -> bool {
+        matches!(self, Kind::ClockLeaps | Kind::ClockFlaps)
+    }
 }
 
 impl std::fmt::Display for Kind {
@@ -136,6 +147,10 @@ impl Fault {
                     vec![place],
                     Undo::Background(background::left_behind(world, place, both_ways(world, &[place]))?),
                 )
+            }
+            Kind::ClockLeaps | Kind::ClockFlaps => {
+                let place = if random.bool() { leader? } else { follower? };
+                (vec![place], Undo::Background(background::clock(kind, world, place, random)?))
             }
             Kind::Resets | Kind::BusyDisk | Kind::Snapshots | Kind::Transfers | Kind::Members => {
                 (Vec::new(), Undo::Background(background::begin(kind, world, random)?))

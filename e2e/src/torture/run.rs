@@ -48,7 +48,8 @@ pub async fn run(run: &Run) -> Result<(), String> {
         list(&settings.faults)
     );
     let begun = Instant::now();
-    let mut world = World::new(*nodes, spare).await?;
+    let clocks = settings.faults.iter().any(|kind| kind.is_of_a_clock());
+    let mut world = World::new(*nodes, spare, clocks).await?;
     let mut sum = Sum::default();
     while sum.rounds < *rounds && (sum.rounds == 0 || begun.elapsed() < *lasts) {
         let seed = seed + sum.rounds;

@@ -1,7 +1,7 @@
 //! The cluster under torture: real processes, the network between their peers, and one node more than there are members.
 
 use super::network::Network;
-use crate::process::{Cluster, binary};
+use crate::process::{Clock, Cluster, binary};
 use crate::wait::{TimedOut, until};
 use schedia_api::{Client, Role, Status};
 use schedia_apps::NodeId;
@@ -27,21 +27,31 @@ pub struct World {
     pub voters: usize,
     /// Held by a fault that has no other of its kind beside it.
     pub alone: Arc<Mutex<()>>,
+    /// Held while the clock of some node lies.
+    pub lying: Arc<Mutex<()>>,
+    /// The clock of each node, if theirs can lie.
+    pub clocks: Vec<Clock>,
     advertised: Vec<SocketAddr>,
 }
 
 impl World {
-    /// `voters` members, and with `spare` one node more that waits to become one.
-    pub async fn new(voters: usize, spare: bool) -> Result<World, String> {
+    /// `voters` members, and with `spare` one node more that waits to become one; with `clocks` each has one that may lie.
+    pub async fn new(voters: usize, spare: bool, clocks: bool) -> Result<World, String> {
         let mut world = World {
             cluster: Cluster::new(),
             network: Network::new(),
             voters,
             alone: Arc::default(),
+            lying: Arc::default(),
+            clocks: Vec::new(),
             advertised: Vec::new(),
         };
         for place in 0..voters + usize::from(spare) {
-            let peer = world.cluster.add().peer;
+            let node = world.cluster.add();
+            let peer = node.peer;
+            if clocks {
+                world.clocks.push(node.use_clock());
+            }
             let advertised = world.network.add(peer).await;
             world.advertised.push(advertised.map_err(|e| format!("no proxy before {peer}: {e}"))?);
             // By hand, not with `--join`: a node that is removed and reset would come back by itself.
