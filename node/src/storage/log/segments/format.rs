@@ -105,6 +105,14 @@ pub(super) fn seal(bytes: &mut Vec<u8>, segment: u32, before: u32, sync: u64) ->
     crc
 }
 
+/// The last frame of a segment: the next one is there and goes on.
+pub(super) fn note(segment: u32, before: u32, sync: u64) -> Vec<u8> {
+    let mut bytes = vec![0; FRAME_BYTES];
+    push(&mut bytes, ShardId(0), &Item::Continued);
+    seal(&mut bytes, segment, before, sync);
+    bytes
+}
+
 /// The frame that begins here, if one does of the segment with this name in frames, with its records.
 pub(super) fn read_frame(bytes: &[u8], segment: u32) -> Option<(Frame, &[u8])> {
     let head = bytes.first_chunk::<FRAME_BYTES>().filter(|head| u32_at(*head, 8) == segment)?;

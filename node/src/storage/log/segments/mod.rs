@@ -174,10 +174,7 @@ impl SegmentLog {
         let state = self.shared.known().index.state();
         let (segment, begun) = self.spares.make(number, &state, self.end.sync)?;
         // It is there for good: now the one before may say so.
-        let mut note = vec![0; FRAME_BYTES];
-        format::push(&mut note, ShardId(0), &Item::Continued);
-        format::seal(&mut note, self.number, self.end.before, self.end.sync + 1);
-        self.write(&note)?;
+        self.write(&format::note(self.number, self.end.before, self.end.sync + 1))?;
         self.shared.known().segments.insert(number, segment.clone());
         (self.active, self.number, self.end) = (segment, number, End { sync: begun.sync + 1, ..begun });
         Ok(())

@@ -60,6 +60,10 @@ pub(super) fn recover(folder: &dyn Folder) -> io::Result<Recovered> {
                     format!("a bad checksum at byte {}, though more was synced behind it", read.end.at);
                 return Err(damage(folder, *number, &words));
             }
+            // The power went before the note was durable that the next segment is there.
+            (false, false) => {
+                go_on(segment.as_ref(), *number, &read).map_err(|words| damage(folder, *number, &words))?
+            }
             _ => {}
         }
         if newest {
@@ -165,6 +169,13 @@ fn clean(segment: &dyn Segment, number: u32, read: &Read) -> Result<(), String> 
         segment.write(*at as u64, &[0; FRAME_BYTES]).map_err(|e| e.to_string())?;
     }
     if torn.is_empty() { Ok(()) } else { segment.sync().map_err(|e| e.to_string()) }
+}
+
+/// Writes the note that the next segment goes on: without it, what is written there later could not be told from damage here.
+fn go_on(segment: &dyn Segment, number: u32, read: &Read) -> Result<(), String> {
+    clean(segment, number, read)?;
+    let note = format::note(number, read.end.before, read.end.sync + 1);
+    segment.write(read.end.at as u64, &note).and_then(|()| segment.sync()).map_err(|e| e.to_string())
 }
 
 fn whole(segment: &dyn Segment) -> io::Result<Vec<u8>> {

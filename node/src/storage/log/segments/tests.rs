@@ -60,8 +60,8 @@ fn what_was_acknowledged_survives_any_loss_of_unsynced_writes_and_names() {
     let images = folder.images();
     assert!(images.len() > 300, "only {} images", images.len());
     for (n, image) in images.into_iter().enumerate() {
-        let log = open(&image.folder).unwrap_or_else(|e| panic!("image {n}: {e}"));
-        let entries = all(&log, B);
+        let mut log = open(&image.folder).unwrap_or_else(|e| panic!("image {n}: {e}"));
+        let mut entries = all(&log, B);
         let last = entries.last().map(|entry| entry.index);
         assert!(
             last >= image.acknowledged,
@@ -78,6 +78,12 @@ fn what_was_acknowledged_survives_any_loss_of_unsynced_writes_and_names() {
         if last >= Some(4) {
             assert_eq!(all(&log, A).len(), 5, "image {n}: of a shard that rests");
         }
+        let next = record(last.map_or(0, |last| last + 1), 2, 10);
+        commit(&mut log, &[(B, Change::Append(vec![next.clone()]))]).unwrap();
+        entries.push(next);
+        drop(log);
+        let log = open(&image.folder).unwrap_or_else(|e| panic!("image {n}, after it went on: {e}"));
+        assert_eq!(all(&log, B), entries, "image {n}, after it went on");
     }
 }
 
