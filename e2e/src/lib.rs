@@ -16,16 +16,18 @@
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
 //! * [`mod@bench`]: clusters measured beside each other, as ratios;
 //! * [`fuzz`]: a fuzzer that works from OpenAPI documents;
+//! * [`decoders`]: a fuzzer that counts coverage, for every decoder of a node;
 //! * [`load`]: writers that remember every answer, and the check of each at the end;
 //! * [`torture`]: the same processes under every fault, judged by a linearizability checker;
 //! * [`namespace`]: a namespace of a Kubernetes for one test.
 //!
 //! Invariants:
-//! * Nothing here writes to the working tree, except `cargo fixup`.
+//! * Nothing here writes to the working tree, except `cargo fixup`, and `cargo fuzz-all --keep`.
 //! * Nothing here is linked into a product binary.
 
 pub mod bench;
 pub mod chart;
+pub mod decoders;
 pub mod demo;
 pub mod engine;
 pub mod figures;

@@ -40,6 +40,8 @@ pub mod cli;
 mod compaction;
 pub mod config;
 pub mod doors;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod health;
 pub mod join;
 pub mod listen;

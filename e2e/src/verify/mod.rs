@@ -159,7 +159,7 @@ impl Run {
         command.args(arguments).env("CARGO_TERM_COLOR", "never");
         match arguments {
             ["doc", ..] => drop(command.env("RUSTDOCFLAGS", "-D warnings")),
-            ["test", .., "processes"] | ["run", "--locked", "--bin", "torture", ..] => {
+            ["test", .., "processes"] | ["run", "--locked", "--bin", "torture", "--", "--minutes", ..] => {
                 command.env(binary::VARIABLE, crate::paths::static_schedia());
             }
             ["test", .., "kubernetes"] => {

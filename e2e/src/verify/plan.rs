@@ -106,6 +106,26 @@ const TORTURE: Step =
 const TORTURE_FULL: Step =
     step("torture", Work::Cargo(&["run", "--locked", "--bin", "torture", "--", "--minutes", "20"]));
 
+/// Wall clocks are told to processes by a library: those of the dev profile take one, the static ones do not.
+const CLOCKS: Step = step(
+    "torture clocks",
+    Work::Cargo(&[
+        "run",
+        "--locked",
+        "--bin",
+        "torture",
+        "--",
+        "--rounds",
+        "20",
+        "--nemesis",
+        "clock-leaps,clock-flaps,kill-leader,kill-all,cut-leader,freeze-leader,transfers",
+    ]),
+);
+
+/// Every decoder of bytes of a disk or of the network, with coverage: eight minutes. The usual run has what is kept of it.
+const DECODERS: Step =
+    step("decoders", Work::Cargo(&["run", "--locked", "--bin", "fuzz_all", "--", "--minutes", "0.5"]));
+
 const CLUSTER: [Step; 9] = [
     step("cluster build", Work::Cluster(&["build"])),
     step("chart", Work::Cargo(&["test", "--locked", "--test", "chart"])),
@@ -130,7 +150,9 @@ const TREE: Step = Step { name: "tree", work: Work::Tree, after_failure: AfterFa
 /// The steps in order; one with an outcome already is not to be taken.
 pub fn plan(options: Options, root: bool) -> Vec<(Step, Option<Outcome>)> {
     let torture = if options.full { TORTURE_FULL } else { TORTURE };
-    let mut steps: Vec<_> = BEFORE.into_iter().chain([torture]).map(|step| (step, None)).collect();
+    let more: &[Step] = if options.full { &[CLOCKS, DECODERS] } else { &[] };
+    let steps = BEFORE.iter().chain([&torture]).chain(more);
+    let mut steps: Vec<_> = steps.map(|step| (*step, None)).collect();
     match (options.no_e2e, root) {
         (true, _) => {}
         (false, true) => {

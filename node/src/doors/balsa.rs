@@ -117,11 +117,11 @@ async fn write(door: &Door, command: kv::Command) -> Result<Response, DoorError>
 }
 
 /// The parameters, a `+` being a space, as in a form.
-fn params(uri: &Uri) -> Result<Params, DoorError> {
+pub(super) fn params(uri: &Uri) -> Result<Params, DoorError> {
     Params::parse(uri.query().map(|query| query.replace('+', "%20")).as_deref())
 }
 
-fn key(params: &mut Params) -> Result<Bytes, DoorError> {
+pub(super) fn key(params: &mut Params) -> Result<Bytes, DoorError> {
     let key = required(params, "key")?;
     if key.is_empty() {
         return Err(DoorError::bad_request("parameter key is empty"));

@@ -5,6 +5,8 @@
 //!
 //! Not here: errors' status and code (`super::error`), what a request may cost (`super::bounds`).
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod kv;
 mod list;
 mod once;

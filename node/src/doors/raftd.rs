@@ -73,7 +73,7 @@ async fn get_key(State(door): State<Arc<Door>>, request: Request) -> Response {
 }
 
 /// The key that a path names, as kv has it, and the parameters.
-fn key(parts: &Parts) -> Result<(Bytes, Params), DoorError> {
+pub(super) fn key(parts: &Parts) -> Result<(Bytes, Params), DoorError> {
     let params = Params::parse(parts.uri.query())?;
     let raw = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let key = decode(raw)
@@ -86,7 +86,7 @@ fn key(parts: &Parts) -> Result<(Bytes, Params), DoorError> {
 
 /// What raftd's nodes post to `/join`.
 #[derive(Deserialize)]
-struct Join {
+pub(super) struct Join {
     name: String,
     #[serde(rename = "connectionString")]
     connection_string: String,

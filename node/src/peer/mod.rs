@@ -14,6 +14,8 @@
 mod connection;
 mod counts;
 mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod invite;
 mod listener;
 mod stream;

@@ -14,6 +14,8 @@ mod clocks;
 mod config;
 mod entry;
 mod feed;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod group;
 mod log;
 mod machine;

@@ -21,14 +21,14 @@ use tracing::{Instrument, Span};
 
 /// A command and how long its caller waits.
 #[derive(Serialize, Deserialize)]
-struct Forwarded {
-    wait_ms: u64,
-    command: Bytes,
+pub(super) struct Forwarded {
+    pub(super) wait_ms: u64,
+    pub(super) command: Bytes,
 }
 
 /// How the leader answers: as [`ShardError`], without what only the leader's own callers can get.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Answer {
+pub(super) enum Answer {
     Applied(At, Reply),
     Refused(Refusal),
     Unavailable(String),
@@ -67,7 +67,7 @@ pub(super) async fn propose(
     }
 }
 
-fn frame_body(forwarded: &Forwarded, origin: Option<Origin>) -> Bytes {
+pub(super) fn frame_body(forwarded: &Forwarded, origin: Option<Origin>) -> Bytes {
     match origin {
         None => encode(forwarded),
         Some(origin) => encode(&(forwarded, origin)),
@@ -75,13 +75,13 @@ fn frame_body(forwarded: &Forwarded, origin: Option<Origin>) -> Bytes {
 }
 
 /// What a frame asks for, and whose request it is. An origin that cannot be read is none: it changes nothing about the command.
-fn read_body(body: &[u8]) -> Result<(Forwarded, Option<Origin>), postcard::Error> {
+pub(super) fn read_body(body: &[u8]) -> Result<(Forwarded, Option<Origin>), postcard::Error> {
     let (forwarded, rest) = postcard::take_from_bytes(body)?;
     let origin = if rest.is_empty() { None } else { postcard::from_bytes(rest).ok() };
     Ok((forwarded, origin))
 }
 
-fn decode(answer: &[u8]) -> Result<Applied<Reply>, ShardError> {
+pub(super) fn decode(answer: &[u8]) -> Result<Applied<Reply>, ShardError> {
     match postcard::from_bytes(answer) {
         Ok(Answer::Applied(at, value)) => Ok(Applied { at, value }),
         Ok(Answer::Refused(refusal)) => Err(refusal.into()),

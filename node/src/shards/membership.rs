@@ -15,7 +15,7 @@
 mod moved;
 mod plan;
 mod seen;
-mod standing;
+pub(super) mod standing;
 
 pub(super) use standing::serve as serve_standing;
 

@@ -13,6 +13,8 @@
 mod clock;
 mod error;
 mod forward;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod lonely;
 mod membership;
 mod proposer;

@@ -184,7 +184,7 @@ pub(super) fn commit(mut txn: WriteTransaction) -> io::Result<()> {
     txn.commit().map_err(other)
 }
 
-fn check_format(shard: ShardId, sealed: &[u8]) -> io::Result<()> {
+pub(super) fn check_format(shard: ShardId, sealed: &[u8]) -> io::Result<()> {
     let value = unseal(FORMAT.as_bytes(), sealed).and_then(|value| value.split_first_chunk::<4>());
     let Some((version, of)) = value else {
         return Err(invalid("bad checksum of the format of the state file".into()));

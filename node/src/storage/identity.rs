@@ -121,13 +121,13 @@ impl Identity {
         }
     }
 
-    fn encode(&self) -> io::Result<String> {
+    pub(super) fn encode(&self) -> io::Result<String> {
         let Identity { store_id, assigned, former } = self.clone();
         let line = serde_json::to_string(&Line { format: FORMAT_VERSION, store_id, assigned, former })?;
         Ok(format!("{line}\n{:08x}\n", crc32c::crc32c(line.as_bytes())))
     }
 
-    fn decode(text: &str) -> io::Result<Identity> {
+    pub(super) fn decode(text: &str) -> io::Result<Identity> {
         let invalid = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
         let mut lines = text.lines();
         let (line, crc) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());

@@ -50,6 +50,8 @@ mod draft;
 pub mod failure;
 mod file;
 mod flusher;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod identity;
 pub mod log;
 pub mod options;
@@ -68,6 +70,8 @@ pub use access::{Batch, ReceivedView, View};
 pub use defragment::Defragmented;
 pub use failure::{Failed, Failure};
 pub use identity::{AssignError, Assigned, Former, Identity};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use log::fuzz as log_fuzz;
 pub use log::{Ends, Flushed, Log, Mark, Record, ShardLog};
 pub use options::Options;
 pub use snapshot::{Chunks, Received, Receiver, Snapshot};

@@ -155,7 +155,7 @@ async fn delete_key(
 /// The body of `POST /v1/kv:compact`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Compact {
+pub(super) struct Compact {
     revision: u64,
 }
 
@@ -177,7 +177,7 @@ pub(super) async fn compact(State(door): State<Arc<Door>>, request: Request) -> 
 }
 
 /// The key a request names, in its path or its parameter `key`, and the other parameters.
-fn key(parts: &Parts) -> Result<(Bytes, Params), DoorError> {
+pub(super) fn key(parts: &Parts) -> Result<(Bytes, Params), DoorError> {
     let mut params = Params::parse(parts.uri.query())?;
     let key = match parts.uri.path().strip_prefix("/v1/kv/") {
         Some(raw) => decode(raw).ok_or_else(|| {

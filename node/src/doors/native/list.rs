@@ -46,7 +46,7 @@ async fn count(door: &Door, list: List, page: &mut Page) -> Result<(), DoorError
     Ok(())
 }
 
-fn query(mut params: Params) -> Result<List, DoorError> {
+pub(super) fn query(mut params: Params) -> Result<List, DoorError> {
     let range = params.range().unwrap_or_else(KeyRange::all);
     let revision = params.number("revision")?;
     let limit = params.number("limit")?.unwrap_or(0);
@@ -83,11 +83,11 @@ pub(super) fn json(page: Page) -> KvPage {
 }
 
 /// The revision in eight bytes, then the key.
-fn token(next: Continuation) -> String {
+pub(super) fn token(next: Continuation) -> String {
     URL_SAFE_NO_PAD.encode([&next.revision.to_be_bytes(), &next.key[..]].concat())
 }
 
-fn continuation(token: &[u8]) -> Result<Continuation, DoorError> {
+pub(super) fn continuation(token: &[u8]) -> Result<Continuation, DoorError> {
     let parsed = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| {
         let (revision, key) = bytes.split_first_chunk()?;
         Some(Continuation { revision: u64::from_be_bytes(*revision), key: key.to_vec().into() })

@@ -68,7 +68,7 @@ pub(super) fn has_key(headers: &HeaderMap) -> bool {
     headers.contains_key(IDEMPOTENCY_KEY)
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<String>, DoorError> {
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, DoorError> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = given.next() else { return Ok(None) };
     if given.next().is_some() {

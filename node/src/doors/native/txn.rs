@@ -23,9 +23,7 @@ pub(super) async fn txn(State(door): State<Arc<Door>>, request: Request) -> Resp
         Params::parse(parts.uri.query())?.done()?;
         // Counted until the reply is there: the values wait in the proposal meanwhile.
         let body = door.bounds.body(&parts.headers, body, TXN_BYTES_MAX, "a transaction").await?;
-        let asked: KvTxn = serde_json::from_slice(&body.bytes)
-            .map_err(|e| DoorError::bad_request(format!("the JSON body is not as expected: {e}")))?;
-        let txn = parse(asked)?;
+        let txn = parse(asked(&body.bytes)?)?;
         // What only reads needs no place in the log, unless each copy of it is to be answered alike.
         if txn.only_reads() && !once::has_key(&parts.headers) {
             return answer(Outcome::Kv(door.read(kv::Query::Txn(txn), Consistency::Linearizable).await?));
@@ -49,7 +47,12 @@ fn answer(outcome: Outcome) -> Result<Response, DoorError> {
     Ok(Json(answer).into_response())
 }
 
-fn parse(txn: KvTxn) -> Result<Txn, DoorError> {
+pub(super) fn asked(body: &[u8]) -> Result<KvTxn, DoorError> {
+    serde_json::from_slice(body)
+        .map_err(|e| DoorError::bad_request(format!("the JSON body is not as expected: {e}")))
+}
+
+pub(super) fn parse(txn: KvTxn) -> Result<Txn, DoorError> {
     let KvTxn { compare, success, failure } = txn;
     let compare =
         compare.into_iter().enumerate().map(|(n, asked)| comparison(asked, &format!("compare[{n}]")));

@@ -59,7 +59,7 @@ impl Streams {
 }
 
 /// What a request asks for.
-struct Asked {
+pub(super) struct Asked {
     range: KeyRange,
     /// The first revision; `None` = what happens from now on.
     from: Option<u64>,
@@ -102,7 +102,7 @@ pub(super) async fn watch(State(door): State<Arc<Door>>, request: Request) -> Re
     .await
 }
 
-fn asked(mut params: Params, headers: &HeaderMap) -> Result<Asked, DoorError> {
+pub(super) fn asked(mut params: Params, headers: &HeaderMap) -> Result<Asked, DoorError> {
     let range = match (params.bytes("key"), params.range()) {
         (Some(_), Some(_)) => return Err(DoorError::bad_request("key excludes prefix, start and end")),
         (Some(key), None) => {

@@ -17,7 +17,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a member answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Answer {
+pub(in crate::shards) enum Answer {
     /// In no shard, and never again: removed by the entry of this index.
     Gone(u64),
     /// No: the words say why not.

@@ -26,6 +26,8 @@ mod tests;
 mod writer;
 
 pub use flushed::Flushed;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use segments::fuzz;
 pub use shard::ShardLog;
 
 use super::failure::Failure;

@@ -15,6 +15,8 @@
 //! * Both sides need memory for a few chunks, whatever the state's size.
 //! * A received file is in force only whole: every checksum, order, count and digest right, and synced.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod receive;
 mod send;
 #[cfg(test)]

@@ -13,6 +13,8 @@
 
 mod folder;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod index;
 mod recover;
 mod spare;
