@@ -43,7 +43,7 @@ impl LogStore {
     }
 }
 
-fn record(entry: &Entry) -> Record {
+pub(super) fn record(entry: &Entry) -> Record {
     Record {
         index: entry.log_id.index,
         id: encode_log_id(entry.log_id),
@@ -51,7 +51,7 @@ fn record(entry: &Entry) -> Record {
     }
 }
 
-fn entry(record: Record) -> io::Result<Entry> {
+pub(super) fn entry(record: Record) -> io::Result<Entry> {
     let log_id = decode_log_id(&record.id)?;
     let payload: EntryPayload<Body, _, _> = decode_payload(record.body)?;
     Ok(Entry::new(log_id, payload))
@@ -65,7 +65,7 @@ pub(super) fn unmark(mark: &Option<Mark>) -> io::Result<Option<RaftLogId>> {
     mark.as_ref().map(|mark| decode_log_id(&mark.id)).transpose()
 }
 
-fn indexes(range: impl RangeBounds<u64>) -> Range<u64> {
+pub(super) fn indexes(range: impl RangeBounds<u64>) -> Range<u64> {
     let start = match range.start_bound() {
         Bound::Included(index) => *index,
         Bound::Excluded(index) => index.saturating_add(1),

@@ -23,7 +23,11 @@ mod membership;
 mod network;
 mod purge;
 mod recovery;
+#[cfg(test)]
+mod seeded;
 mod serve;
+#[cfg(test)]
+mod simulation;
 mod snapshot;
 #[cfg(test)]
 mod suite;

@@ -24,6 +24,12 @@ pub(crate) struct Outcome {
     pub(crate) results: Vec<Result<Reply, Refusal>>,
 }
 
+/// Tests can seed what openraft draws.
+#[cfg(test)]
+use super::seeded::Seeded as Runtime;
+#[cfg(not(test))]
+use openraft::impls::TokioRuntime as Runtime;
+
 openraft::declare_raft_types!(
     /// The raft of a shard. A log id is a term and an index; a node is an address.
     pub(crate) Types:
@@ -32,6 +38,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = BasicNode,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type RaftLogId = openraft::alias::LogIdOf<Types>;

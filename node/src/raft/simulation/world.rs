@@ -1,0 +1,238 @@
+//! A seed played: nodes, clients, and what befalls them; then peace, and the last look.
+
+use super::super::entry::{Body, Stamp};
+use super::super::log;
+use super::super::seeded;
+use super::super::types::{Entry, RaftLogId};
+use super::truth::match_each_other;
+use super::{Net, Node, Raft, Truth};
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::{BasicNode, ServerState};
+use schedia_apps::{Command, Epoch, Level, kv};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Nodes of a cluster: a majority may be lost for a while.
+const NODES: u64 = 3;
+const CLIENTS: u64 = 3;
+/// How long things befall it.
+const TROUBLE: Duration = Duration::from_secs(12);
+/// In peace everybody has everything by then.
+const PEACE: Duration = Duration::from_secs(15);
+/// A caller gives up then, and does not know.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A node that has crashed returns when all that it had under way has ended.
+const DOWN_MS: std::ops::Range<u64> = 1_500..4_000;
+
+/// What a seed came to.
+pub(in crate::raft) struct Played {
+    pub(in crate::raft) trace: Vec<String>,
+    pub(in crate::raft) acknowledged: usize,
+    pub(in crate::raft) elections: u64,
+    pub(in crate::raft) crashes: u64,
+}
+
+/// Plays a seed. Panics if something does not hold.
+pub(in crate::raft) fn play(seed: u64) -> Played {
+    play_on(seed, true)
+}
+
+/// The same; without `honest`, disks that lose in a crash what they said was synced.
+pub(in crate::raft) fn play_on(seed: u64, honest: bool) -> Played {
+    seeded::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let played = runtime.block_on(async {
+        let mut world = World::begin(seed, honest).await;
+        world.trouble().await;
+        world.peace().await
+    });
+    runtime.shutdown_background();
+    played
+}
+
+type Acknowledged = Arc<Mutex<Vec<RaftLogId>>>;
+
+struct World {
+    net: Net,
+    nodes: BTreeMap<u64, Node>,
+    clients: Vec<JoinHandle<()>>,
+    acknowledged: Acknowledged,
+    random: fastrand::Rng,
+    crashes: u64,
+}
+
+impl World {
+    async fn begin(seed: u64, honest: bool) -> World {
+        let net = Net::new(seed ^ 0x6e65_7477, Truth::new());
+        let mut nodes = BTreeMap::new();
+        for id in 1..=NODES {
+            let mut node = Node::new(id, honest);
+            node.start(&net).await;
+            nodes.insert(id, node);
+        }
+        let members: BTreeMap<u64, BasicNode> =
+            (1..=NODES).map(|id| (id, BasicNode::new(id.to_string()))).collect();
+        let first = nodes[&1].running.as_ref().expect("it runs").raft.clone();
+        first.initialize(members).await.expect("a new cluster");
+        let acknowledged = Acknowledged::default();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let clients = (0..CLIENTS)
+            .map(|number| tokio::spawn(client(number, net.clone(), acknowledged.clone(), random.fork())))
+            .collect();
+        World { net, nodes, clients, acknowledged, random, crashes: 0 }
+    }
+
+    /// Crashes, cuts, slow and lossy times, one after another or at once.
+    async fn trouble(&mut self) {
+        let (end, mut returns) = (Instant::now() + TROUBLE, BTreeMap::new());
+        while Instant::now() < end {
+            sleep(Duration::from_millis(self.random.u64(100..900))).await;
+            let due: Vec<u64> =
+                returns.iter().filter(|(_, at)| **at <= Instant::now()).map(|(id, _)| *id).collect();
+            for id in due {
+                returns.remove(&id);
+                self.start(id).await;
+            }
+            let id = self.random.u64(1..=NODES);
+            match self.random.u8(..10) {
+                0..3 if self.nodes[&id].running.is_some() => {
+                    self.crashes += 1;
+                    returns.insert(id, Instant::now() + Duration::from_millis(self.random.u64(DOWN_MS)));
+                    let net = self.net.clone();
+                    self.node(id).crash(&net).await;
+                }
+                3..5 => {
+                    self.net.truth.note(|| format!("{id} is cut off"));
+                    let others = (1..=NODES).filter(|other| *other != id);
+                    self.net.lock().cut.extend(others.flat_map(|other| [(id, other), (other, id)]));
+                }
+                5 => {
+                    let other = id % NODES + 1;
+                    self.net.truth.note(|| format!("{other} does not hear {id}"));
+                    self.net.lock().cut.insert((id, other));
+                }
+                6 => {
+                    let (loses_one_of, slowest_ms) = (self.random.u32(3..40), self.random.u64(5..150));
+                    self.net.truth.note(|| format!("one of {loses_one_of} is lost, up to {slowest_ms} ms"));
+                    let mut ways = self.net.lock();
+                    (ways.loses_one_of, ways.slowest_ms) = (loses_one_of, slowest_ms);
+                }
+                7 => self.hand_over(id).await,
+                _ => self.mend(),
+            }
+            self.look();
+        }
+    }
+
+    /// Everything is mended; everybody comes to the same.
+    async fn peace(mut self) -> Played {
+        self.mend();
+        self.clients.iter().for_each(JoinHandle::abort);
+        sleep(PATIENCE).await;
+        for id in 1..=NODES {
+            if self.nodes[&id].running.is_none() {
+                self.start(id).await;
+            }
+        }
+        let end = Instant::now() + PEACE;
+        while !self.is_settled() {
+            assert!(Instant::now() < end, "the nodes come to no common end");
+            sleep(Duration::from_millis(100)).await;
+        }
+        self.look();
+        let acknowledged =
+            std::mem::take(&mut *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in &acknowledged {
+            assert!(self.net.truth.was_applied(*id), "{id} was acknowledged, and is not there");
+        }
+        let elections = self.net.truth.leaders();
+        let trace = self.net.truth.trace();
+        for node in self.nodes.values_mut() {
+            node.crash(&self.net).await;
+        }
+        Played { trace, acknowledged: acknowledged.len(), elections, crashes: self.crashes }
+    }
+
+    fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&id).expect("one of the nodes")
+    }
+
+    async fn start(&mut self, id: u64) {
+        let net = self.net.clone();
+        self.node(id).start(&net).await;
+    }
+
+    fn mend(&mut self) {
+        self.net.truth.note(|| "all is mended".to_owned());
+        let mut ways = self.net.lock();
+        ways.cut.clear();
+        (ways.loses_one_of, ways.slowest_ms) = (0, 5);
+    }
+
+    async fn hand_over(&mut self, to: u64) {
+        let rafts: Vec<_> = self.net.lock().nodes.values().cloned().collect();
+        for raft in rafts {
+            if raft.metrics().borrow_watched().state == ServerState::Leader {
+                self.net.truth.note(|| format!("leadership is to go to {to}"));
+                let _ = timeout(PATIENCE, raft.trigger().transfer_leader(to)).await;
+            }
+        }
+    }
+
+    /// Any two logs agree.
+    fn look(&self) {
+        self.net.truth.holds();
+        let logs: Vec<Vec<Entry>> = self
+            .nodes
+            .values()
+            .filter_map(|node| {
+                let records =
+                    node.running.as_ref()?.log.read(0..u64::MAX, usize::MAX).expect("the log is readable");
+                Some(records.into_iter().map(|record| log::entry(record).expect("a whole entry")).collect())
+            })
+            .collect();
+        for (place, one) in logs.iter().enumerate() {
+            logs[place + 1..].iter().for_each(|other| match_each_other(one, other));
+        }
+    }
+
+    /// Whether all have applied all that any has.
+    fn is_settled(&self) -> bool {
+        let ends: Vec<_> = self
+            .nodes
+            .values()
+            .map(|node| {
+                let running = node.running.as_ref().expect("all run in peace");
+                let last = running.log.ends().last.map(|mark| mark.index);
+                (last, running.machine.state().applied().mark.map(|mark| mark.index))
+            })
+            .collect();
+        ends.iter().all(|(last, applied)| last == applied && *last == ends[0].0)
+    }
+}
+
+/// Puts one value after another, to whoever leads as far as it finds.
+async fn client(number: u64, net: Net, acknowledged: Acknowledged, mut random: fastrand::Rng) {
+    for count in 0.. {
+        sleep(Duration::from_millis(random.u64(5..80))).await;
+        let rafts: Vec<_> = net.lock().nodes.values().cloned().collect();
+        let leads = |raft: &&Raft| raft.metrics().borrow_watched().state == ServerState::Leader;
+        // One that believes it leads, deposed or not.
+        let leaders: Vec<_> = rafts.iter().filter(leads).collect();
+        let Some(raft) = random.choice(leaders) else { continue };
+        let (key, value) = (format!("k{}", random.u8(..20)).into(), format!("{number}-{count}").into());
+        let put = kv::Put { key, value, if_mod_revision: None };
+        let command: Bytes = Command::Kv(kv::Command::Put(put)).encode().into();
+        let stamp = Stamp { level: Level::MAX, epoch: Epoch(0), time_ms: 1_000 + count };
+        let body = Body::commands(stamp, &[command]);
+        if let Ok(Ok(written)) = timeout(PATIENCE, raft.client_write(body)).await {
+            net.truth.note(|| format!("{number} has written {}", written.log_id));
+            acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(written.log_id);
+        }
+    }
+}
