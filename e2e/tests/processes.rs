@@ -19,6 +19,8 @@ mod clocks;
 mod command_line;
 #[path = "processes/defragment.rs"]
 mod defragment;
+#[path = "processes/failover.rs"]
+mod failover;
 #[path = "processes/faults.rs"]
 mod faults;
 #[path = "processes/follow.rs"]

@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use schedia_apps::{NodeId, ShardId};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -50,6 +50,9 @@ pub trait Service: Send + Sync + 'static {
     /// Receives and installs a snapshot.
     fn snapshot(&self, request: Request, parts: Parts) -> BoxFuture<'static, Result<Bytes, Refused>>;
 
+    /// A connection ended over which a member had sent frames of shards: it may be gone, or make a new one.
+    fn lost(&self, peer: NodeId);
+
     /// The entry that removed a member of a shard, if one did.
     fn removed(&self, shard: ShardId, id: NodeId) -> Option<u64>;
 }
@@ -77,8 +80,12 @@ pub(super) async fn serve(
         let (peers, service) = (peers.clone(), service.clone());
         connections.spawn(async move {
             let _permit = permit;
-            if let Err(error) = (Incoming { peers, service }).run(stream).await {
+            let incoming = Incoming { peers, service, from: OnceLock::new() };
+            if let Err(error) = incoming.run(stream).await {
                 tracing::debug!(%error, "connection of a peer ended");
+            }
+            if let Some(peer) = incoming.from.get() {
+                incoming.service.lost(*peer);
             }
         });
     }
@@ -88,6 +95,8 @@ pub(super) async fn serve(
 struct Incoming<S> {
     peers: Peers,
     service: Arc<S>,
+    /// The member whose frames of shards came first.
+    from: OnceLock<NodeId>,
 }
 
 type Answers = FuturesUnordered<BoxFuture<'static, Frame>>;
@@ -133,7 +142,10 @@ impl<S: Service> Incoming<S> {
     /// Polls the handling of a request once, so that requests begin in the order they came in.
     async fn begin(&self, frame: Frame, answers: &mut Answers) {
         let mut handling = match self.check(&frame) {
-            Ok(None) => self.service.call(request(&frame)),
+            Ok(None) => {
+                let _ = self.from.set(frame.from);
+                self.service.call(request(&frame))
+            }
             Ok(Some(answer)) => std::future::ready(Ok(answer)).boxed(),
             Err(refused) => std::future::ready(Err(refused)).boxed(),
         };

@@ -17,6 +17,7 @@ use tokio_util::codec::Encoder;
 struct Echo {
     calls: AtomicUsize,
     second: Arc<tokio::sync::Notify>,
+    lost: Mutex<Vec<NodeId>>,
 }
 
 impl Service for Echo {
@@ -45,6 +46,10 @@ impl Service for Echo {
             Ok(Bytes::from(whole.len().to_string()))
         }
         .boxed()
+    }
+
+    fn lost(&self, peer: NodeId) {
+        self.lost.lock().unwrap().push(peer);
     }
 
     fn removed(&self, _: ShardId, id: NodeId) -> Option<u64> {
@@ -174,6 +179,21 @@ async fn a_request_that_never_left_is_told_from_one_whose_answer_was_lost() {
 }
 
 const CONNECT_AGAIN: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn the_end_of_a_members_connection_is_told_and_that_of_a_stranger_is_not() {
+    let (one, two) = (member("c", 1), serve(member("c", 2), "127.0.0.1:0").await);
+    let stranger = member("other", 3);
+    assert_eq!(call(&stranger, 2, &two.address, b"x").await, Err(Refused::WrongCluster.into()));
+    call(&one, 2, &two.address, b"x").await.unwrap();
+    drop((one, stranger));
+    let until = Instant::now() + Duration::from_secs(10);
+    while two.echo.lost.lock().unwrap().is_empty() {
+        assert!(Instant::now() < until);
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(*two.echo.lost.lock().unwrap(), [NodeId(1)]);
+}
 
 #[tokio::test]
 async fn a_peer_that_hangs_is_hung_up_on() {

@@ -26,6 +26,7 @@ use schedia_api::{Joint, LogId, Membership, ShardStatus};
 use schedia_apps::{NodeId, ShardId};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -65,6 +66,8 @@ pub(crate) struct Group {
     last_at_open: Option<LogId>,
     /// When a leader last sent something.
     heard: Mutex<Instant>,
+    /// Whether another leader is being looked for already (`super::sooner`).
+    pub(super) looking: AtomicBool,
     _tasks: DropGuard,
 }
 
@@ -152,6 +155,7 @@ impl Group {
             receiving: Arc::new(Semaphore::new(1)),
             last_at_open,
             heard: Mutex::new(Instant::now()),
+            looking: AtomicBool::new(false),
             _tasks: tasks.drop_guard(),
         })
     }
@@ -279,7 +283,7 @@ impl Group {
     pub(crate) fn silence(&self) -> Duration {
         match self.is_leader() {
             true => Duration::ZERO,
-            false => self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+            false => self.heard_at().elapsed(),
         }
     }
 
@@ -288,10 +292,15 @@ impl Group {
     fn in_touch(&self, metrics: &Metrics) -> bool {
         let patience = 2 * self.timings.election_max();
         if metrics.state != ServerState::Leader {
-            return self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < patience;
+            return self.heard_at().elapsed() < patience;
         }
         let alone = metrics.membership_config.voter_ids().all(|voter| voter == self.me.0);
         alone || metrics.last_quorum_acked.is_none_or(|at| at.into_inner().elapsed() < patience)
+    }
+
+    /// When a leader last sent something.
+    pub(super) fn heard_at(&self) -> Instant {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn hear(&self) {

@@ -29,6 +29,7 @@ mod serve;
 #[cfg(test)]
 mod simulation;
 mod snapshot;
+mod sooner;
 #[cfg(test)]
 mod suite;
 mod types;

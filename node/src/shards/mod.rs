@@ -238,6 +238,10 @@ impl Service for Shards {
         }
     }
 
+    fn lost(&self, peer: NodeId) {
+        self.iter().for_each(|shard| shard.connection_lost(peer));
+    }
+
     /// Whoever is in a membership was not removed; who is not may be new, or gone.
     fn removed(&self, shard: ShardId, id: NodeId) -> Option<u64> {
         if self.shard(shard)?.is_member(id) {

@@ -348,6 +348,11 @@ impl Shard {
         }
     }
 
+    /// The connection over which a peer sent its frames has ended.
+    pub(super) fn connection_lost(&self, peer: NodeId) {
+        self.0.group.connection_lost(peer);
+    }
+
     /// Receives a snapshot of a peer.
     pub(super) async fn receive(self, request: Request, parts: Parts) -> Result<Bytes, Refused> {
         self.0.group.clone().receive(request, parts).await

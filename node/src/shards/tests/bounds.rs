@@ -88,6 +88,8 @@ impl Service for Silent {
         std::future::pending().boxed()
     }
 
+    fn lost(&self, _: NodeId) {}
+
     fn removed(&self, _: ShardId, _: NodeId) -> Option<u64> {
         None
     }
