@@ -99,7 +99,7 @@ async fn ask_until(url: String, enough: tokio::sync::oneshot::Receiver<()>) -> V
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_cut_off_from_the_others_answers_no_linearizable_read_once_another_leads() {
-    let world = World::new(3, false).await.unwrap();
+    let world = World::new(3, false, false).await.unwrap();
     let wire = Wire::new();
     let endpoints = world.cluster.endpoints();
     for (round, trouble) in [Trouble::Silent, Trouble::Refused].into_iter().enumerate() {
