@@ -127,7 +127,9 @@ async fn a_leader_cut_off_from_the_others_answers_no_linearizable_read_once_anot
         })
         .await;
         let _ = stop.send(());
-        for (status, body) in asking.await.unwrap() {
+        let asked = asking.await.unwrap();
+        assert!(!asked.is_empty(), "the old leader was asked meanwhile");
+        for (status, body) in asked {
             match status {
                 200 => {
                     assert!(body != format!("old {round}"), "a write was acknowledged before this read began")
