@@ -99,6 +99,7 @@ pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Op
     };
     let task = match kind {
         Kind::Snapshots => tokio::spawn(admins.snapshots()),
+        Kind::Defragment => tokio::spawn(admins.defragment()),
         Kind::Transfers => tokio::spawn(admins.transfers()),
         Kind::Members => {
             // One change after another: two that do not know of each other would undo each other's.
@@ -203,6 +204,16 @@ impl Admins {
         while !self.stopped() {
             let all = self.clients.iter().map(|client| timeout(Duration::from_secs(2), client.snapshot()));
             // Refused by a node that is frozen, blank or new: another one comes at once.
+            let _ = futures::future::join_all(all).await;
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn defragment(self) -> Result<(), String> {
+        while !self.stopped() {
+            let all = self.clients.iter().map(|client| timeout(Duration::from_secs(2), client.defragment()));
+            // Refused as snapshots are, and by a node whose disk has no room for a copy.
             let _ = futures::future::join_all(all).await;
             sleep(PAUSE).await;
         }

@@ -46,6 +46,8 @@ pub enum Kind {
     BusyDisk,
     /// All nodes make snapshots and purge their logs, again and again.
     Snapshots,
+    /// All nodes copy their state files and put the copies in force, again and again.
+    Defragment,
     /// A follower is cut off until the others have written and purged more than the log keeps: it returns by a snapshot.
     LeftBehind,
     /// Leadership is handed to another node, again and again.
@@ -152,9 +154,12 @@ impl Fault {
                 let place = if random.bool() { leader? } else { follower? };
                 (vec![place], Undo::Background(background::clock(kind, world, place, random)?))
             }
-            Kind::Resets | Kind::BusyDisk | Kind::Snapshots | Kind::Transfers | Kind::Members => {
-                (Vec::new(), Undo::Background(background::begin(kind, world, random)?))
-            }
+            Kind::Resets
+            | Kind::BusyDisk
+            | Kind::Snapshots
+            | Kind::Defragment
+            | Kind::Transfers
+            | Kind::Members => (Vec::new(), Undo::Background(background::begin(kind, world, random)?)),
         };
         let names: Vec<&str> = target.iter().map(|place| world.cluster.nodes[*place].name.as_str()).collect();
         Some(Fault { kind, what: format!("{kind} {}", names.join(" ")).trim_end().to_owned(), undo })
