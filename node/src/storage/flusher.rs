@@ -187,7 +187,6 @@ fn flush(shared: &Shared, control: &Control, copier: &mut Copier, sweep_anyway: 
         Err(Error::Stopped(stop)) => return Err(other(stop)),
         Err(Error::Disk(error)) => return Err(shared.failure.set(&shared.file, error).into()),
     };
-    copier.follow([&frozen.rows, &swept]);
     let replaced = shared.change(|layers| {
         let base = std::mem::replace(&mut layers.base, Arc::new(base));
         (layers.frozen.take(), base)
@@ -196,7 +195,8 @@ fn flush(shared: &Shared, control: &Control, copier: &mut Copier, sweep_anyway: 
         metrics.checkpoint_seconds.observe(begun.elapsed().as_secs_f64());
         metrics.checkpoint_bytes.inc_by(frozen.rows.bytes() as u64);
     }
-    drop((replaced, frozen));
+    drop(replaced);
+    copier.follow([&frozen.rows, &swept]);
     Ok(more)
 }
 
