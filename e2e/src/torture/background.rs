@@ -6,6 +6,8 @@ use super::fault::Kind;
 use super::network::{Trouble, Way};
 use super::world::{RECOVERY_MAX, World, member, reset};
 use crate::wait::until;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use schedia_api::{Client, Role, Status, TransferLeader};
 use std::io::Write;
 use std::path::PathBuf;
@@ -98,8 +100,8 @@ pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Op
         stop: stop.clone(),
     };
     let task = match kind {
-        Kind::Snapshots => tokio::spawn(admins.snapshots()),
-        Kind::Defragment => tokio::spawn(admins.defragment()),
+        Kind::Snapshots => tokio::spawn(admins.all(|node| node.snapshot().map(drop).boxed())),
+        Kind::Defragment => tokio::spawn(admins.all(|node| node.defragment().map(drop).boxed())),
         Kind::Transfers => tokio::spawn(admins.transfers()),
         Kind::Members => {
             // One change after another: two that do not know of each other would undo each other's.
@@ -187,6 +189,9 @@ fn busy(path: PathBuf, stop: &AtomicBool) -> Result<(), String> {
     write().map_err(|e| format!("{}: {e}", path.display()))
 }
 
+/// What a node is asked to do, whatever comes of it.
+type Verb = for<'c> fn(&'c Client) -> BoxFuture<'c, ()>;
+
 /// The admin ports of all nodes.
 struct Admins {
     clients: Vec<Client>,
@@ -200,20 +205,11 @@ impl Admins {
         self.stop.load(Ordering::Relaxed)
     }
 
-    async fn snapshots(self) -> Result<(), String> {
+    /// Asks all nodes at once, again and again.
+    async fn all(self, verb: Verb) -> Result<(), String> {
         while !self.stopped() {
-            let all = self.clients.iter().map(|client| timeout(Duration::from_secs(2), client.snapshot()));
-            // Refused by a node that is frozen, blank or new: another one comes at once.
-            let _ = futures::future::join_all(all).await;
-            sleep(PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn defragment(self) -> Result<(), String> {
-        while !self.stopped() {
-            let all = self.clients.iter().map(|client| timeout(Duration::from_secs(2), client.defragment()));
-            // Refused as snapshots are, and by a node whose disk has no room for a copy.
+            let all = self.clients.iter().map(|client| timeout(Duration::from_secs(2), verb(client)));
+            // Refused by a node that is frozen, blank or new, or has no room: another one comes at once.
             let _ = futures::future::join_all(all).await;
             sleep(PAUSE).await;
         }

@@ -319,24 +319,18 @@ where
     /// The next answer, and the rest of the stream if it goes on.
     async fn next(mut self) -> Option<(Item, Option<Self>)> {
         loop {
-            match self.step().await? {
+            let request = match self.step().await? {
                 Step::Take(Some(request)) if self.can_wait(&request) => {
                     let due = self.held.take().map_or_else(|| Instant::now() + COMMIT_LINGER, |(_, due)| due);
                     self.held = Some((request, due));
+                    continue;
                 }
-                Step::Take(Some(request)) => {
-                    self.held = None;
-                    if let Err(error) = self.send(request).await {
-                        return Some((Err(error), None));
-                    }
+                Step::Take(Some(request)) => request,
+                Step::Take(None) => {
+                    self.input = None;
+                    continue;
                 }
-                Step::Take(None) => self.input = None,
-                Step::SendHeld => {
-                    let (request, _) = self.held.take()?;
-                    if let Err(error) = self.send(request).await {
-                        return Some((Err(error), None));
-                    }
-                }
+                Step::SendHeld => self.held.take()?.0,
                 Step::Answered(answer) => {
                     let sent = self.sent.pop_front()?;
                     self.bytes -= sent.bytes;
@@ -345,6 +339,11 @@ where
                     let goes_on = matches!(&item, Ok(Ok(matched)) if *matched == sent.last);
                     return Some((item, goes_on.then_some(self)));
                 }
+            };
+            // Whatever is sent says what the one held would have said.
+            self.held = None;
+            if let Err(error) = self.send(request).await {
+                return Some((Err(error), None));
             }
         }
     }

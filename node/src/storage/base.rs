@@ -8,14 +8,14 @@
 //! ```
 
 use super::file::DbFile;
-use super::overlay::{Change, Overlay, bounds};
+use super::overlay::{Change, Overlay};
 use super::seal::{seal, unseal};
 use super::state::Checkpoint;
 use super::volume::Volume;
 use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 use schedia_apps::ShardId;
-use schedia_apps::tables::{Range, Table};
+use schedia_apps::tables::{Bounds, Table};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -89,15 +89,15 @@ impl Base {
         }
     }
 
-    /// The rows of a range that is not empty.
+    /// The rows between two bounds.
     pub(super) fn scan(
         &self,
         table: Table,
-        range: &Range,
+        bounds: Bounds<'_>,
         reverse: bool,
     ) -> io::Result<Option<impl Iterator<Item = io::Result<Change>> + use<>>> {
         let Some(rows) = self.tables.get(table.0) else { return Ok(None) };
-        let mut rows = rows.range::<&[u8]>(bounds(range)).map_err(other)?;
+        let mut rows = rows.range::<&[u8]>(bounds).map_err(other)?;
         let next = move || if reverse { rows.next_back() } else { rows.next() };
         Ok(Some(std::iter::from_fn(next).map(move |row| {
             let (key, sealed) = row.map_err(other)?;

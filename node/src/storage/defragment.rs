@@ -129,7 +129,7 @@ impl Copier {
 
 /// Whether most of the file is room that no row needs.
 fn is_due(shared: &Shared) -> io::Result<bool> {
-    let file_bytes = shared.file.metadata()?.len();
+    let file_bytes = shared.file_bytes()?;
     Ok(file_bytes >= BYTES_MIN && file_bytes / TIMES_ROWS > shared.layers().base.rows_bytes)
 }
 
@@ -137,7 +137,7 @@ impl Copy {
     /// An empty copy. An error if the disk might not have room for a whole one.
     fn begin(shared: &Shared) -> io::Result<Copy> {
         let base = shared.layers().base.clone();
-        let before_bytes = shared.file.metadata()?.len();
+        let before_bytes = shared.file_bytes()?;
         let Space { total_bytes, free_bytes } = Space::measure(&shared.dir)?;
         let needed = before_bytes.min(base.rows_bytes * 3);
         if (Space { total_bytes, free_bytes: free_bytes.saturating_sub(needed) }).is_low() {
@@ -205,11 +205,10 @@ impl Copy {
         base::commit(txn)?;
         let Copy { db, draft, before_bytes, begun, .. } = self;
         let copy = Base::new(db)?;
-        draft.replace(&shared.dir, &shared.file, &shared.failure)?;
-        copy.db.patience().begin();
+        shared.put_in_place(&copy, draft)?;
         let replaced = shared.change(|layers| std::mem::replace(&mut layers.base, Arc::new(copy)));
         drop((replaced, base));
-        let done = Defragmented { before_bytes, after_bytes: shared.file.metadata()?.len() };
+        let done = Defragmented { before_bytes, after_bytes: shared.file_bytes()? };
         tracing::info!(
             shard = %shared.shard,
             before_bytes,

@@ -6,9 +6,8 @@
 
 use bytes::Bytes;
 use schedia_apps::Stop;
-use schedia_apps::tables::{Range, Row, RowKey, Table};
+use schedia_apps::tables::{Bounds, Row, RowKey, Table};
 use std::collections::{BTreeMap, btree_map};
-use std::ops::Bound;
 
 /// Room a row takes besides its bytes: its part of a tree node, and an allocation.
 const ROW_BYTES: usize = 128;
@@ -71,28 +70,12 @@ impl Overlay {
         self.tables.iter().map(|(table, rows)| (*table, rows.iter()))
     }
 
-    /// The changes of a range that is not empty.
-    pub(super) fn scan(&self, table: Table, range: &Range, reverse: bool) -> Option<Layer<'_>> {
-        let rows = self.rows(table)?.range::<[u8], _>(bounds(range));
+    /// The changes between two bounds.
+    pub(super) fn scan(&self, table: Table, bounds: Bounds<'_>, reverse: bool) -> Option<Layer<'_>> {
+        let rows = self.rows(table)?.range::<[u8], _>(bounds);
         let owned =
             |(key, value): (&RowKey, &Option<Bytes>)| Ok((Bytes::copy_from_slice(key), value.clone()));
         Some(if reverse { Box::new(rows.rev().map(owned)) } else { Box::new(rows.map(owned)) })
-    }
-}
-
-/// The bounds of a range as the maps take them.
-pub(super) fn bounds(range: &Range) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (range.start.as_ref().map(RowKey::as_slice), range.end.as_ref().map(RowKey::as_slice))
-}
-
-/// Whether no key lies in a range. The maps below panic at one that ends before it starts.
-pub(super) fn is_empty(range: &Range) -> bool {
-    match (&range.start, &range.end) {
-        (Bound::Included(start), Bound::Included(end)) => start > end,
-        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
-            start >= end
-        }
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
     }
 }
 

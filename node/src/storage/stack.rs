@@ -2,10 +2,10 @@
 
 use super::base::Base;
 use super::failure::Failure;
-use super::overlay::{self, Layer, Merge, Overlay};
+use super::overlay::{Layer, Merge, Overlay};
 use bytes::Bytes;
 use schedia_apps::Stop;
-use schedia_apps::tables::{Range, Rows, Table};
+use schedia_apps::tables::{Bounds, Range, Rows, Table};
 use std::io;
 use std::path::Path;
 
@@ -39,23 +39,21 @@ impl<'a> Stack<'a> {
     }
 
     pub(super) fn scan(self, table: Table, range: &Range, reverse: bool) -> Rows<'a> {
-        if overlay::is_empty(range) {
-            return Box::new(std::iter::empty());
-        }
-        match self.merge(table, range, reverse) {
+        let Some(bounds) = range.bounds() else { return Box::new(std::iter::empty()) };
+        match self.merge(table, bounds, reverse) {
             Ok(rows) => Box::new(rows),
             Err(stop) => Box::new(std::iter::once(Err(stop))),
         }
     }
 
-    fn merge(self, table: Table, range: &Range, reverse: bool) -> Result<Merge<'a>, Stop> {
+    fn merge(self, table: Table, bounds: Bounds<'_>, reverse: bool) -> Result<Merge<'a>, Stop> {
         let Stack { overlays, base, trouble } = self;
-        let on_disk = base.scan(table, range, reverse).map_err(|error| trouble.broken(error))?;
+        let on_disk = base.scan(table, bounds, reverse).map_err(|error| trouble.broken(error))?;
         let on_disk = on_disk.map(|rows| -> Layer<'a> {
             Box::new(rows.map(move |row| row.map_err(|error| trouble.broken(error))))
         });
         let in_memory =
-            overlays.into_iter().flatten().filter_map(|overlay| overlay.scan(table, range, reverse));
+            overlays.into_iter().flatten().filter_map(|overlay| overlay.scan(table, bounds, reverse));
         Merge::new(in_memory.chain(on_disk), reverse)
     }
 }

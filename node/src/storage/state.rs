@@ -15,6 +15,7 @@
 use super::access::{Batch, ReceivedView, View};
 use super::base::{self, Base};
 use super::defragment::Defragmented;
+use super::draft::Draft;
 use super::failure::Failure;
 use super::flusher::{Flusher, Progress};
 use super::log::{Flushed, Mark};
@@ -155,6 +156,17 @@ impl Shared {
 
     pub(super) fn volume(&self) -> &Volume {
         &self.volume
+    }
+
+    pub(super) fn file_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Puts a draft in the place of the file. `writing` is held; readers see the old rows until the layers change.
+    pub(super) fn put_in_place(&self, base: &Base, draft: Draft) -> io::Result<()> {
+        draft.replace(&self.dir, &self.file, &self.failure)?;
+        base.db.patience().begin();
+        Ok(())
     }
 
     pub(super) fn stack<'a>(&'a self, layers: &'a Layers) -> Stack<'a> {
@@ -324,8 +336,8 @@ impl State {
         let shared = &*self.shared;
         let writing = shared.writing();
         shared.failure.check()?;
-        let base = received.replace(&shared.dir, &shared.file, &shared.failure)?;
-        base.db.patience().begin();
+        let (base, draft) = received.into_parts();
+        shared.put_in_place(&base, draft)?;
         Ok(Installing { shared, base, _writing: writing })
     }
 
@@ -337,7 +349,7 @@ impl State {
 
     /// Size of the file, and of the keys and values in it.
     pub fn file_bytes(&self) -> io::Result<(u64, u64)> {
-        Ok((self.shared.file.metadata()?.len(), self.shared.layers().base.rows_bytes))
+        Ok((self.shared.file_bytes()?, self.shared.layers().base.rows_bytes))
     }
 
     /// Stops the flusher after a last flush. For a clean shutdown; without it a restart applies the log again.

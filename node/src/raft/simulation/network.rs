@@ -106,6 +106,25 @@ impl Way {
             }
         }
     }
+
+    /// For a vote, or before a vote.
+    async fn ask_for_vote<F>(
+        &self,
+        what: &str,
+        request: &VoteRequest<Types>,
+        vote: impl FnOnce(Raft, VoteRequest<Types>) -> F,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, Failed>
+    where
+        F: Future<Output = Result<VoteResponse<Types>, String>>,
+    {
+        let serve = |raft: Raft, body: Bytes| async move {
+            let request = wire::decode_vote_request(&body).map_err(said)?;
+            Ok(wire::encode_vote_response(&vote(raft, request).await?))
+        };
+        let answer = self.call(what, wire::encode_vote_request(request), serve, option).await?;
+        wire::decode_vote_response(&answer).map_err(malformed)
+    }
 }
 
 fn malformed(error: io::Error) -> Failed {
@@ -139,12 +158,8 @@ impl RaftNetworkV2<Types> for Way {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, Failed> {
-        let serve = |raft: Raft, body: Bytes| async move {
-            let request = wire::decode_vote_request(&body).map_err(said)?;
-            Ok(wire::encode_vote_response(&raft.vote(request).await.map_err(said)?))
-        };
-        let answer = self.call("vote", wire::encode_vote_request(&request), serve, option).await?;
-        wire::decode_vote_response(&answer).map_err(malformed)
+        let vote = |raft: Raft, request| async move { raft.vote(request).await.map_err(said) };
+        self.ask_for_vote("vote", &request, vote, option).await
     }
 
     async fn pre_vote(
@@ -152,12 +167,8 @@ impl RaftNetworkV2<Types> for Way {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, Failed> {
-        let serve = |raft: Raft, body: Bytes| async move {
-            let request = wire::decode_vote_request(&body).map_err(said)?;
-            Ok(wire::encode_vote_response(&raft.pre_vote(request).await.map_err(said)?))
-        };
-        let answer = self.call("pre-vote", wire::encode_vote_request(&request), serve, option).await?;
-        wire::decode_vote_response(&answer).map_err(malformed)
+        let vote = |raft: Raft, request| async move { raft.pre_vote(request).await.map_err(said) };
+        self.ask_for_vote("pre-vote", &request, vote, option).await
     }
 
     async fn transfer_leader(

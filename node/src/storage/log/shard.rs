@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Bytes read from disk at once while a log is checked at start.
@@ -153,14 +152,7 @@ impl ShardLog {
         }
         let (shard, sequence, change) = (self.0.clone(), view.sequence(), Change::Append(records.clone()));
         let permits = room.num_permits();
-        self.0.push(Job {
-            shard,
-            sequence,
-            change,
-            permits,
-            done: Some(Box::new(done)),
-            queued: Instant::now(),
-        })?;
+        self.0.push(Job { permits, ..Job::new(shard, sequence, change, Some(Box::new(done))) })?;
         room.forget();
         for record in records {
             view.tail.push(record);
@@ -221,14 +213,7 @@ impl ShardLog {
         {
             let mut view = self.0.view();
             let (sequence, change) = (view.sequence(), Change::Vote(vote.clone()));
-            self.0.push(Job {
-                shard: self.0.clone(),
-                sequence,
-                change,
-                permits: 0,
-                done: Some(done),
-                queued: Instant::now(),
-            })?;
+            self.0.push(Job::new(self.0.clone(), sequence, change, Some(done)))?;
             view.vote = Some(vote);
         }
         saved.await.map_err(|_| closed())?
@@ -243,7 +228,7 @@ impl ShardLog {
     pub fn save_committed(&self, committed: Mark) -> io::Result<()> {
         let mut view = self.0.view();
         let sequence = view.sequence();
-        self.0.push(Job::note(self.0.clone(), sequence, committed.clone(), Change::Committed))?;
+        self.0.push(Job::new(self.0.clone(), sequence, Change::Committed(committed.clone()), None))?;
         view.committed = Some(committed);
         Ok(())
     }
@@ -260,15 +245,7 @@ impl ShardLog {
         {
             let mut view = self.0.view();
             let sequence = view.sequence();
-            let change = Change::Truncate(from);
-            self.0.push(Job {
-                shard: self.0.clone(),
-                sequence,
-                change,
-                permits: 0,
-                done: Some(done),
-                queued: Instant::now(),
-            })?;
+            self.0.push(Job::new(self.0.clone(), sequence, Change::Truncate(from), Some(done)))?;
             view.cuts.push_back(Cut { sequence, from });
             view.tail.truncate_from(from);
             view.last = last;
@@ -287,7 +264,7 @@ impl ShardLog {
             return Ok(());
         }
         let sequence = view.sequence();
-        self.0.push(Job::note(self.0.clone(), sequence, upto.clone(), Change::Purge))?;
+        self.0.push(Job::new(self.0.clone(), sequence, Change::Purge(upto.clone()), None))?;
         view.tail.purge(upto.index);
         if view.last.as_ref().is_none_or(|last| last.index < upto.index) {
             view.last = Some(upto.clone());

@@ -5,7 +5,6 @@
 //! * `Committed` alone causes no commit: it waits for the next, which is behind the entries it speaks of.
 //! * After a failure nothing is committed and nobody is told `Ok`.
 
-use super::Mark;
 use super::engine::{Change, LogEngine};
 use super::shard::ShardInner;
 use crate::metrics::StorageMetrics;
@@ -189,8 +188,8 @@ fn clone_error(error: &io::Error) -> io::Error {
 }
 
 impl Job {
-    /// A job that nobody waits for and that takes no room.
-    pub(super) fn note(shard: Arc<ShardInner>, sequence: u64, mark: Mark, change: fn(Mark) -> Change) -> Job {
-        Job { shard, sequence, change: change(mark), permits: 0, done: None, queued: Instant::now() }
+    /// A job that takes no room, queued now.
+    pub(super) fn new(shard: Arc<ShardInner>, sequence: u64, change: Change, done: Option<Done>) -> Job {
+        Job { shard, sequence, change, permits: 0, done, queued: Instant::now() }
     }
 }

@@ -3,7 +3,6 @@
 use super::{CHUNK_HEAD_BYTES, FORMAT_VERSION, HEADER, PAYLOAD_BYTES_MAX, ROWS, TRAILER, checksum};
 use crate::storage::base::{self, Base, invalid, other};
 use crate::storage::draft::Draft;
-use crate::storage::failure::Failure;
 use crate::storage::file::DbFile;
 use crate::storage::seal::unseal;
 use crate::storage::state::Checkpoint;
@@ -185,10 +184,8 @@ impl Received {
         &self.base
     }
 
-    /// Puts the file in the place of another one.
-    pub(in crate::storage) fn replace(self, dir: &Path, other: &Path, failure: &Failure) -> io::Result<Base> {
-        self.file.replace(dir, other, failure)?;
-        Ok(self.base)
+    pub(in crate::storage) fn into_parts(self) -> (Base, Draft) {
+        (self.base, self.file)
     }
 }
 
