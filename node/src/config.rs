@@ -61,6 +61,11 @@ pub struct Settings {
     /// The longest [default: 500]
     #[arg(long, env = "SCHEDIA_ELECTION_MAX_MS", value_name = "N")]
     election_max_ms: Option<u64>,
+    /// The leader answers linearizable reads without asking a majority, as long as a majority has promised to vote for nobody else.
+    /// Only for machines whose monotonic clocks run alike within a fifth: a virtual machine that is suspended or moved while it runs
+    /// may answer with old values
+    #[arg(long, env = "SCHEDIA_LEASE_READS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    lease_reads: Option<bool>,
     /// Memory for pages of the state files, over all shards [default: 64]
     #[arg(long, env = "SCHEDIA_CACHE_MIB", value_name = "N")]
     cache_mib: Option<u64>,
@@ -120,6 +125,8 @@ pub struct Config {
     pub doors: Doors,
     /// Raft's clockwork.
     pub timings: Timings,
+    /// Whether promises of voters are given and used.
+    pub lease_reads: bool,
     /// Memory for pages of the state files, over all shards.
     pub cache_bytes: u64,
     /// Memory for applied, unflushed writes of one shard.
@@ -244,6 +251,7 @@ impl Settings {
             heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),
             election_min_ms: self.election_min_ms.or(other.election_min_ms),
             election_max_ms: self.election_max_ms.or(other.election_max_ms),
+            lease_reads: self.lease_reads.or(other.lease_reads),
             cache_mib: self.cache_mib.or(other.cache_mib),
             overlay_mib: self.overlay_mib.or(other.overlay_mib),
             worker_threads: self.worker_threads.or(other.worker_threads),
@@ -289,6 +297,7 @@ impl Settings {
             start,
             doors: Doors { balsa: self.door == Some(Door::Balsa), join: None },
             timings: timings(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
+            lease_reads: self.lease_reads.unwrap_or(false),
             cache_bytes: mib("--cache-mib", self.cache_mib, 64, 1..=1 << 20)?,
             overlay_bytes: mib("--overlay-mib", self.overlay_mib, 128, 8..=1 << 16)?,
             worker_threads: worker_threads(self.worker_threads)?,

@@ -218,7 +218,8 @@ impl Node {
         let seed = matches!(&config.start, Start::Peers(peers) if peers.marked);
         let peers =
             Peers::new(Hello { name, store_id: storage.identity().store_id, address, http_url, seed });
-        let shards = Arc::new(Shards::new(storage.clone(), config.timings, peers.clone(), metrics.clone()));
+        let shards = Shards::new(storage.clone(), config.timings, peers.clone(), metrics.clone());
+        let shards = Arc::new(shards.lease_reads(config.lease_reads));
         if config.start == Start::Invited {
             peers.take_invitations();
         }

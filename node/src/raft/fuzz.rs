@@ -31,7 +31,7 @@ fn message(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else { return };
     match which % 12 {
         0 => again(bytes, decode_append, encode_append),
-        1 => again(bytes, decode_appended, |(answer, wall_ms)| encode_appended(answer, *wall_ms)),
+        1 => again(bytes, decode_appended, |(answer, beside)| encode_appended(answer, *beside)),
         2 => again(bytes, decode_vote_request, encode_vote_request),
         3 => again(bytes, decode_vote_response, encode_vote_response),
         4 => again(bytes, decode_transfer, encode_transfer),
@@ -83,9 +83,9 @@ fn message_seeds() -> Vec<Vec<u8>> {
     let partial = AppendEntriesResponse::PartialSuccess(Some(log_id(7)));
     let messages = [
         (0, encode_append(&append)),
-        (1, encode_appended(&AppendEntriesResponse::Success, 300)),
-        (1, encode_appended(&partial, 300)),
-        (1, encode_appended(&higher, 1 << 60)),
+        (1, encode_appended(&AppendEntriesResponse::Success, Beside { wall_ms: 300, promise_ms: 500 })),
+        (1, encode_appended(&partial, Beside { wall_ms: 300, promise_ms: 0 })),
+        (1, encode_appended(&higher, Beside { wall_ms: 1 << 60, promise_ms: 0 })),
         (2, encode_vote_request(&asked)),
         (3, encode_vote_response(&VoteResponse::new(vote, Some(log_id(9)), true))),
         (4, encode_transfer(&TransferLeaderRequest::new(vote, 3, None))),

@@ -3,6 +3,7 @@
 use super::clocks::{Middle, Wall};
 use super::config::config;
 use super::entry::Body;
+use super::lease::{Lease, Promises};
 use super::log::{LogStore, unmark};
 use super::machine::Machine;
 use super::network::Network;
@@ -15,13 +16,11 @@ use crate::shards::Timings;
 use crate::storage::{Failure, ShardLog, State};
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{
-    ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
-};
+use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, InitializeError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ClientWriteResult;
-use openraft::{BasicNode, RaftMetrics, ReadPolicy, ServerState};
+use openraft::{BasicNode, RaftMetrics, ServerState};
 use schedia_api::{Joint, LogId, Membership, ShardStatus};
 use schedia_apps::{NodeId, ShardId};
 use std::collections::BTreeMap;
@@ -30,7 +29,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(super) type Raft = openraft::Raft<Types, Machine>;
@@ -47,6 +46,7 @@ pub(crate) struct Open {
     pub(crate) failure: Failure,
     pub(crate) metrics: ShardMetrics,
     pub(crate) wall: Wall,
+    pub(crate) promises: Promises,
 }
 
 /// The raft of one shard.
@@ -59,6 +59,8 @@ pub(crate) struct Group {
     pub(super) log: ShardLog,
     pub(super) network: Network,
     pub(super) wall: Wall,
+    pub(super) promises: Promises,
+    pub(super) lease: Lease,
     failure: Failure,
     /// One snapshot arrives at a time.
     pub(super) receiving: Arc<Semaphore>,
@@ -128,19 +130,24 @@ impl Writing {
 impl Group {
     /// Opens the group and starts its tasks. It waits for a leader, or stands for election if it is a voter.
     pub(crate) async fn open(open: Open) -> io::Result<Group> {
-        let Open { shard, me, timings, log, state, peers, failure, metrics, wall } = open;
+        let Open { shard, me, timings, log, state, peers, failure, metrics, wall, promises } = open;
         let last_at_open = unmark(&log.ends().last)?.map(log_id);
         let machine = Machine::open(state, metrics.clone()).map_err(io::Error::other)?;
         let heartbeat = timings.heartbeat();
         let patience = timings.election_max();
-        let network = Network::new(peers, shard, me, heartbeat, patience, metrics.clone());
-        let config = Arc::new(config(timings).map_err(io::Error::other)?);
+        let lease = Lease::default();
+        let network = Network::new(peers, shard, me, heartbeat, patience, lease.clone(), metrics.clone());
+        let mut config = config(timings).map_err(io::Error::other)?;
+        // It has promised somebody not to, perhaps, and forgotten whom.
+        config.enable_elect = Instant::now() >= promises.old_end;
+        let config = Arc::new(config);
         let store = LogStore::new(log.clone());
         let raft = Raft::new(me.0, config, network.clone(), store, machine.clone())
             .await
             .map_err(io::Error::other)?;
         let tasks = CancellationToken::new();
         tokio::spawn(stop_when_broken(raft.clone(), machine.clone(), failure.clone(), tasks.clone()));
+        tokio::spawn(stand_from(promises.old_end, raft.clone(), tasks.clone()));
         tokio::spawn(purge::run(raft.clone(), machine.clone(), log.clone(), tasks.clone()));
         Ok(Group {
             shard,
@@ -151,6 +158,8 @@ impl Group {
             log,
             network,
             wall,
+            promises,
+            lease,
             failure,
             receiving: Arc::new(Semaphore::new(1)),
             last_at_open,
@@ -184,17 +193,6 @@ impl Group {
         match self.raft.write_blank().await {
             Ok(response) => Ok(response.log_id.index),
             Err(error) => Err(raft_error(error)),
-        }
-    }
-
-    /// The entry that a linearizable read which begins now must have seen: one round to a majority.
-    pub(crate) async fn read_index(&self) -> Result<u64, ReadError> {
-        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ReadError::NotLeader { leader: leader(forward) })
-            }
-            Err(error) => Err(ReadError::Unconfirmed(error.to_string())),
         }
     }
 
@@ -417,6 +415,13 @@ fn lag(metrics: &Metrics) -> BTreeMap<NodeId, u64> {
     matched
         .map(|(id, matched)| (NodeId(*id), last.saturating_sub(matched.map_or(0, |id| id.index))))
         .collect()
+}
+
+/// From then on this node may stand for election.
+async fn stand_from(at: Instant, raft: Raft, tasks: CancellationToken) {
+    if tasks.run_until_cancelled(sleep_until(at)).await.is_some() {
+        raft.runtime_config().elect(true);
+    }
 }
 
 /// Failed storage or a broken state ends the group: openraft must not go on voting with what it cannot keep.

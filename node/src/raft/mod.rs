@@ -17,11 +17,13 @@ mod feed;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod group;
+mod lease;
 mod log;
 mod machine;
 mod membership;
 mod network;
 mod purge;
+mod reading;
 mod recovery;
 #[cfg(test)]
 mod seeded;
@@ -39,6 +41,7 @@ pub(crate) use clocks::{Middle, Wall};
 pub(crate) use entry::{Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Stamp};
 pub(crate) use feed::{Feed, Reader, key as feed_key};
 pub(crate) use group::{Group, Leader, Open, ReadError, WriteError, Writing};
+pub(crate) use lease::Promises;
 pub(crate) use membership::ChangeError;
 pub(crate) use types::Outcome;
 pub(crate) use wire::{decode_read_index, encode_read_index};

@@ -10,9 +10,10 @@
 //! * What a stream has in flight is bounded in frames and bytes.
 
 use super::clocks::Clocks;
+use super::lease::Lease;
 use super::snapshot::{SnapshotData, chunks};
 use super::types::{RaftLogId, SnapshotMeta, Types, Vote, decode_vote};
-use super::wire;
+use super::wire::{self, Beside};
 use crate::metrics::ShardMetrics;
 use crate::peer::{Answer, CallError, Kind, Peers, Target};
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub(crate) struct Network {
     addresses: Arc<Mutex<BTreeMap<NodeId, Arc<str>>>>,
     /// What members' wall clocks show, as they report with every answer to an append.
     pub(super) clocks: Clocks,
+    /// What members have taken, and promise.
+    lease: Lease,
     metrics: ShardMetrics,
     /// The newest term that votes were asked for: all members are asked in one election.
     stood: Arc<AtomicU64>,
@@ -76,6 +79,7 @@ impl Network {
         me: NodeId,
         heartbeat: Duration,
         patience: Duration,
+        lease: Lease,
         metrics: ShardMetrics,
     ) -> Self {
         let snapshots = Arc::new(Semaphore::new(1));
@@ -88,6 +92,7 @@ impl Network {
             snapshots,
             addresses: Arc::default(),
             clocks: Clocks::default(),
+            lease,
             metrics,
             stood: Arc::default(),
         }
@@ -190,6 +195,8 @@ impl NetTransferLeader<Types> for Client {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+        // Whoever hears of it may break a promise to this leader.
+        self.network.lease.end(request.from_leader().leader_id.term);
         let body = wire::encode_transfer(&request);
         let answer =
             self.call(RPCTypes::TransferLeader, Kind::TransferLeader, body, option.soft_ttl()).await?;
@@ -298,6 +305,11 @@ struct Pipeline<'s, S> {
 
 struct Sent {
     answer: Answer,
+    /// The leader's.
+    term: u64,
+    /// Nothing of it left before.
+    begun: Instant,
+    /// When all of it had left.
     at: Instant,
     bytes: usize,
     prev: Option<RaftLogId>,
@@ -373,6 +385,7 @@ where
 
     async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), RpcError> {
         let Network { peers, shard, patience, .. } = &self.client.network;
+        let (term, begun) = (request.vote.leader_id.term, Instant::now());
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         let body = wire::encode_append(&request);
         let bytes = body.len();
@@ -385,7 +398,8 @@ where
         };
         self.bytes += bytes;
         self.last = last;
-        self.sent.push_back(Sent { answer, at: Instant::now(), bytes, prev: request.prev_log_id, last });
+        let (at, prev) = (Instant::now(), request.prev_log_id);
+        self.sent.push_back(Sent { answer, term, begun, at, bytes, prev, last });
         Ok(())
     }
 }
@@ -400,8 +414,11 @@ async fn wait(oldest: &mut Sent, answered: Instant, client: &Client) -> Result<B
 }
 
 fn result(answer: &[u8], sent: &Sent, client: &Client) -> Item {
-    let (response, wall_ms) = wire::decode_appended(answer).map_err(malformed)?;
+    let (response, Beside { wall_ms, promise_ms }) = wire::decode_appended(answer).map_err(malformed)?;
     client.network.clocks.note(client.id, wall_ms);
+    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+        client.network.lease.note(client.id, sent.term, sent.begun, Duration::from_millis(promise_ms));
+    }
     // openraft unwraps this: a conflict with nothing before it cannot be.
     if matches!(response, AppendEntriesResponse::Conflict) && sent.prev.is_none() {
         return Err(malformed(io::Error::other("a conflict with the beginning of the log")));

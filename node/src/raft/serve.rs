@@ -1,13 +1,16 @@
 //! Raft's frames from peers: decoded, handed to openraft, answered.
 
 use super::group::Group;
+use super::snapshot;
 use super::snapshot::{SnapshotData, receive};
-use super::types::encode_vote;
-use super::{snapshot, wire};
+use super::types::{Vote, encode_vote};
+use super::wire::{self, Beside};
 use crate::peer::{Kind, Parts, Refused, Request};
 use bytes::Bytes;
+use openraft::raft::VoteResponse;
 use std::io;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 impl Group {
     /// Answers one frame. The first poll hands it to raft's core, so appends keep their order.
@@ -17,22 +20,30 @@ impl Group {
         match kind {
             Kind::Append => {
                 let request = wire::decode_append(&body).map_err(invalid)?;
+                let term = request.vote.leader_id.term;
                 self.hear();
-                raft.append_entries(request)
-                    .await
-                    .map(|answer| wire::encode_appended(&answer, self.wall.now_ms()))
-                    .map_err(|_| ())
+                let answer = raft.append_entries(request).await;
+                answer.map(|answer| wire::encode_appended(&answer, self.beside(term))).map_err(|_| ())
             }
             Kind::Vote => {
                 let request = wire::decode_vote_request(&body).map_err(invalid)?;
+                if self.may_have_promised() {
+                    return Ok(no_vote());
+                }
+                // Nobody reads by a lease any more when raft grants it. Who asks makes a leader of an earlier term step down in any case.
+                self.lease.end(request.vote.leader_id.term.saturating_sub(1));
                 raft.vote(request).await.map(|answer| wire::encode_vote_response(&answer)).map_err(|_| ())
             }
             Kind::PreVote => {
                 let request = wire::decode_vote_request(&body).map_err(invalid)?;
+                if self.may_have_promised() {
+                    return Ok(no_vote());
+                }
                 raft.pre_vote(request).await.map(|answer| wire::encode_vote_response(&answer)).map_err(|_| ())
             }
             Kind::TransferLeader => {
                 let request = wire::decode_transfer(&body).map_err(invalid)?;
+                self.lease.end(request.from_leader().leader_id.term);
                 let answer = raft.handle_transfer_leader(request).await;
                 answer.map(|answer| wire::encode_transferred(&answer)).map_err(|_| ())
             }
@@ -40,6 +51,18 @@ impl Group {
         }
         // The core has stopped on this node.
         .map_err(|()| Refused::NoShard { shard: self.shard })
+    }
+
+    /// What goes with an answer to the leader of this term.
+    fn beside(&self, term: u64) -> Beside {
+        let promises = self.promises.given && self.lease.is_open(term);
+        let promise_ms = if promises { self.timings.election_max_ms } else { 0 };
+        Beside { wall_ms: self.wall.now_ms(), promise_ms }
+    }
+
+    /// Whether a promise from before the start of this process may hold.
+    pub(super) fn may_have_promised(&self) -> bool {
+        Instant::now() < self.promises.old_end
     }
 
     /// Receives a snapshot beside the state in force, and has it installed.
@@ -60,6 +83,11 @@ impl Group {
             Err(_) => Err(Refused::NoShard { shard: self.shard }),
         }
     }
+}
+
+/// No vote, and nothing else.
+fn no_vote() -> Bytes {
+    wire::encode_vote_response(&VoteResponse::new(Vote::new(0, 0), None, false))
 }
 
 fn invalid(error: impl ToString) -> Refused {

@@ -33,7 +33,7 @@ impl Group {
     /// Asks for pre-votes from the end of the lease on, until there is news or raft's own timer has rung.
     async fn look_sooner(&self, lost: NodeId) {
         let (heard, pause) = (self.heard_at(), self.timings.heartbeat() / 2);
-        let lease_ends = heard + self.timings.election_max() + MARGIN;
+        let lease_ends = (heard + self.timings.election_max()).max(self.promises.old_end) + MARGIN;
         let mut next = lease_ends + pause * self.rank_without(lost);
         while next < lease_ends + self.timings.election_max() {
             sleep_until(next).await;

@@ -56,26 +56,34 @@ enum Appended {
     HigherVote(Ballot),
 }
 
-/// `wall_ms` is what the answering member's wall clock shows.
-pub(super) fn encode_appended(response: &AppendEntriesResponse<Types>, wall_ms: u64) -> Bytes {
+/// What a member tells of itself with its answer to an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Beside {
+    /// What its wall clock shows.
+    pub(super) wall_ms: u64,
+    /// For how long, from when it took the append, it grants no vote, started again or not. 0: it promises nothing.
+    pub(super) promise_ms: u64,
+}
+
+pub(super) fn encode_appended(response: &AppendEntriesResponse<Types>, beside: Beside) -> Bytes {
     let appended = match response {
         AppendEntriesResponse::Success => Appended::Success,
         AppendEntriesResponse::PartialSuccess(upto) => Appended::Partial(upto.map(log_id)),
         AppendEntriesResponse::Conflict => Appended::Conflict,
         AppendEntriesResponse::HigherVote(vote) => Appended::HigherVote((*vote).into()),
     };
-    encode(&(appended, wall_ms))
+    encode(&(appended, beside))
 }
 
-pub(super) fn decode_appended(bytes: &[u8]) -> io::Result<(AppendEntriesResponse<Types>, u64)> {
-    let (appended, wall_ms) = decode("answer to append", bytes)?;
+pub(super) fn decode_appended(bytes: &[u8]) -> io::Result<(AppendEntriesResponse<Types>, Beside)> {
+    let (appended, beside) = decode("answer to append", bytes)?;
     let response = match appended {
         Appended::Success => AppendEntriesResponse::Success,
         Appended::Partial(upto) => AppendEntriesResponse::PartialSuccess(upto.map(raft_log_id)),
         Appended::Conflict => AppendEntriesResponse::Conflict,
         Appended::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote.into()),
     };
-    Ok((response, wall_ms))
+    Ok((response, beside))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -194,10 +202,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_to_an_append_carries_the_clock_of_who_gives_it() {
-        let bytes = encode_appended(&AppendEntriesResponse::Success, 300);
-        assert_eq!(bytes[..], [1, 0, 0xac, 2]);
-        assert!(matches!(decode_appended(&bytes), Ok((AppendEntriesResponse::Success, 300))));
-        decode_appended(&bytes[..2]).unwrap_err();
+    fn an_answer_to_an_append_carries_the_clock_of_who_gives_it_and_its_promise() {
+        let beside = Beside { wall_ms: 300, promise_ms: 500 };
+        let bytes = encode_appended(&AppendEntriesResponse::Success, beside);
+        assert_eq!(bytes[..], [1, 0, 0xac, 2, 0xf4, 3]);
+        let decoded = decode_appended(&bytes);
+        assert!(matches!(decoded, Ok((AppendEntriesResponse::Success, told)) if told == beside));
+        decode_appended(&bytes[..4]).unwrap_err();
     }
 }

@@ -31,7 +31,7 @@ pub use watch::Watch;
 
 use crate::metrics::Metrics;
 use crate::peer::{Kind, Parts, Peers, Refused, Request, Service};
-use crate::raft::{Group, Open, Wall};
+use crate::raft::{Group, Open, Promises, Wall};
 use crate::storage::{OpenError, Storage};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -41,7 +41,8 @@ use schedia_apps::{ClusterId, NodeId, ShardId};
 use shard::Common;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
 
 /// The most shards a cluster may have.
 pub const SHARDS_MAX: usize = 16;
@@ -90,11 +91,15 @@ pub struct Shards {
     slots: [OnceLock<Shard>; SHARDS_MAX],
     signals: membership::Signals,
     wall: Wall,
+    promises: Promises,
+    /// Done before the first shard starts.
+    promised: OnceCell<()>,
 }
 
 impl Shards {
     /// Opens nothing yet: see [`Shards::start`].
     pub fn new(storage: Arc<Storage>, timings: Timings, peers: Peers, metrics: Arc<Metrics>) -> Self {
+        let promises = Promises { given: false, old_end: Instant::now() + storage.promised() };
         Shards {
             storage,
             timings,
@@ -105,7 +110,15 @@ impl Shards {
             slots: Default::default(),
             signals: Default::default(),
             wall: Wall::system(),
+            promises,
+            promised: OnceCell::new(),
         }
+    }
+
+    /// With lease reads or without them.
+    pub fn lease_reads(mut self, on: bool) -> Self {
+        self.promises.given = on;
+        self
     }
 
     /// On another wall clock.
@@ -124,11 +137,37 @@ impl Shards {
         let slots = self.slots.get(..count as usize).ok_or_else(|| ShardError::Stopped {
             reason: format!("{count} shards are more than this release runs: {SHARDS_MAX}"),
         })?;
+        self.promised.get_or_try_init(|| self.promise()).await?;
         for (number, slot) in slots.iter().enumerate() {
             if slot.get().is_none() {
                 let shard = self.open(ShardId(number as u32), node_id).await?;
                 let _ = slot.set(shard);
             }
+        }
+        Ok(())
+    }
+
+    /// Keeps on the disk for how long this node's promises may hold: those of the processes before it, until they have ended, and
+    /// its own.
+    async fn promise(&self) -> Result<(), ShardError> {
+        let Promises { given, old_end } = self.promises;
+        let (old, own) = (self.storage.promised(), self.timings.election_max());
+        let own = if given { own } else { Duration::ZERO };
+        let save = |storage: Arc<Storage>, promise| async move {
+            let saved = tokio::task::spawn_blocking(move || storage.promise(promise)).await;
+            saved.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+        };
+        if own > old {
+            save(self.storage.clone(), own).await.map_err(|reason| ShardError::Stopped { reason })?;
+        } else if own < old {
+            let storage = Arc::downgrade(&self.storage);
+            tokio::spawn(async move {
+                tokio::time::sleep_until(old_end).await;
+                let Some(storage) = storage.upgrade() else { return };
+                if let Err(error) = save(storage, own).await {
+                    tracing::warn!(%error, "the next start waits longer than it need before it votes");
+                }
+            });
         }
         Ok(())
     }
@@ -164,7 +203,9 @@ impl Shards {
         let (timings, peers, failure) = (self.timings, self.peers.clone(), self.storage.failure().clone());
         let metrics = self.metrics.shard(id);
         let (counted, wall) = (metrics.clone(), self.wall.clone());
-        let open = Open { shard: id, me, timings, log, state, peers, failure, metrics: counted, wall };
+        let promises = self.promises;
+        let open =
+            Open { shard: id, me, timings, log, state, peers, failure, metrics: counted, wall, promises };
         let group = Group::open(open).await;
         let group = Arc::new(group.map_err(|e| stopped(e.to_string()))?);
         let rules = match self.shard(ShardId(0)) {

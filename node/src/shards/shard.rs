@@ -418,6 +418,16 @@ impl Shard {
         self.0.metrics.read_rounds.get()
     }
 
+    /// Rounds of this leader that asked nobody.
+    pub(super) fn lease_rounds(&self) -> u64 {
+        self.0.metrics.lease_rounds.get()
+    }
+
+    /// Whether promises keep everybody else from leading, if this node leads that term.
+    pub(super) fn has_lease(&self, term: u64) -> bool {
+        self.0.group.has_lease(term)
+    }
+
     /// What it has applied.
     pub(super) fn state(&self) -> &crate::storage::State {
         self.0.group.machine().state()

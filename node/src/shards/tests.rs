@@ -34,6 +34,7 @@ struct Node {
     address: String,
     /// How far its wall clock is ahead.
     ahead_ms: Arc<AtomicI64>,
+    lease_reads: bool,
     running: Option<Running>,
 }
 
@@ -51,10 +52,18 @@ impl Node {
             dir: TempDir::new().unwrap(),
             address: "127.0.0.1:0".into(),
             ahead_ms: Arc::default(),
+            lease_reads: false,
             running: None,
         };
         node.run().await;
         node
+    }
+
+    /// Starts it again, with lease reads or without.
+    async fn with_lease_reads(&mut self, on: bool) {
+        self.kill().await;
+        self.lease_reads = on;
+        self.run().await;
     }
 
     async fn run(&mut self) {
@@ -71,7 +80,8 @@ impl Node {
             seed: false,
         });
         let shards = Shards::new(storage, Timings::default(), peers.clone(), Arc::default());
-        let shards = Arc::new(shards.on(clock::wall(self.ahead_ms.clone())));
+        let shards = shards.on(clock::wall(self.ahead_ms.clone())).lease_reads(self.lease_reads);
+        let shards = Arc::new(shards);
         shards.start(&"test".parse().unwrap(), self.id, 1).await.unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn({

@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/lock                        locked while a process has the directory open
 //! <data>/identity                    store id; cluster and node id once assigned             identity.rs
+//! <data>/promise                     how long a promise to a leader may hold; only with lease reads  promise.rs
 //! <data>/aside/                      identity, log and states from before the last reset       reset.rs
 //! <data>/log/<number>.log            the logs of all shards: entries, votes, marks            log/segments/format.rs
 //! <data>/shards/<id>/state.redb      the rows of one shard, and what they cover               base.rs
@@ -56,6 +57,7 @@ pub mod identity;
 pub mod log;
 pub mod options;
 mod overlay;
+mod promise;
 mod reset;
 mod seal;
 pub mod snapshot;
@@ -86,6 +88,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use volume::Volume;
 
 const LOCK: &str = "lock";
@@ -102,6 +105,8 @@ pub struct Storage {
     dir: PathBuf,
     options: Options,
     identity: Mutex<Identity>,
+    /// Of the processes before this one.
+    promised: Duration,
     log: Log,
     meter: space::Meter,
     volume: Volume,
@@ -157,6 +162,7 @@ impl Storage {
                 blank
             }
         };
+        let promised = promise::load(dir).map_err(OpenError::at(dir.join(promise::FILE)))?;
         fs::create_dir_all(dir.join(SHARDS)).map_err(OpenError::at(dir))?;
         let meter = space::Meter::new(dir).map_err(OpenError::at(dir))?;
         if identity.assigned.is_some() && !Log::is_there(&log).map_err(OpenError::at(&log))? {
@@ -167,7 +173,7 @@ impl Storage {
         let before = fs::read_dir(dir.join(SHARDS)).map_err(OpenError::at(dir))?.count();
         let shards = AtomicUsize::new(before.max(options.shards));
         let (dir, identity) = (dir.to_owned(), Mutex::new(identity));
-        Ok(Storage { dir, options, identity, log, meter, volume, shards, lock: Arc::new(lock) })
+        Ok(Storage { dir, options, identity, promised, log, meter, volume, shards, lock: Arc::new(lock) })
     }
 
     /// From now on a state is opened with its part of a page cache for so many shards. One opened before keeps what it
@@ -190,6 +196,16 @@ impl Storage {
             *identity = next.clone();
         }
         Ok(next)
+    }
+
+    /// For how long from the start of this process what this node promised before may hold.
+    pub fn promised(&self) -> Duration {
+        self.promised
+    }
+
+    /// From now on promises of this node may hold for so long; durable on return. Blocking.
+    pub fn promise(&self, promise: Duration) -> Result<(), OpenError> {
+        promise::save(&self.dir, promise).map_err(OpenError::at(self.dir.join(promise::FILE)))
     }
 
     /// Makes this a blank disk with the next open; durable on return. Until then it is who it was. Blocking.

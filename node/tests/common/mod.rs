@@ -39,6 +39,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         start,
         doors: Doors::default(),
         timings: Timings::default(),
+        lease_reads: false,
         cache_bytes: 8 << 20,
         overlay_bytes: 16 << 20,
         worker_threads: 2,

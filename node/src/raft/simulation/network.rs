@@ -147,7 +147,7 @@ impl RaftNetworkV2<Types> for Way {
         let serve = |raft: Raft, body: Bytes| async move {
             let request = wire::decode_append(&body).map_err(said)?;
             let answer = raft.append_entries(request).await.map_err(said)?;
-            Ok(wire::encode_appended(&answer, 0))
+            Ok(wire::encode_appended(&answer, wire::Beside { wall_ms: 0, promise_ms: 0 }))
         };
         let answer = self.call("append", wire::encode_append(&request), serve, option).await?;
         Ok(wire::decode_appended(&answer).map_err(malformed)?.0)

@@ -1,0 +1,71 @@
+//! The index of a linearizable read: by the leader's lease if it has one, else by one round to a majority.
+//!
+//! Invariants:
+//! * The index is asked of raft's core after the read began, and the lease is looked at after that: at that moment nobody else can have committed anything
+//!   (`super::lease`), so all that was acknowledged when the read began is at or before the index. What is read then may be newer, never older.
+//! * The index is at or after the first entry of the leader's own term: whoever has applied it has all of the terms before.
+
+use super::group::{Group, ReadError, leader};
+use super::types::{Types, log_id};
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::raft::linearizable_read::Linearizer;
+use schedia_api::LogId;
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+
+impl Group {
+    /// The entry that a linearizable read which begins now must have seen.
+    pub(crate) async fn read_index(&self) -> Result<u64, ReadError> {
+        if let Some(index) = self.leased_index().await {
+            self.machine.metrics().lease_rounds.inc();
+            return Ok(index);
+        }
+        let begun = Instant::now();
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => self.confirmed(must_see(&linearizer), begun).await,
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ReadError::NotLeader { leader: leader(forward) })
+            }
+            Err(error) => Err(ReadError::Unconfirmed(error.to_string())),
+        }
+    }
+
+    /// The same without asking anybody, if this node has a lease.
+    async fn leased_index(&self) -> Option<u64> {
+        if !self.promises.given || !self.has_lease(self.term()) {
+            return None;
+        }
+        // The core knows what is committed before anybody else does.
+        let linearizer = self.raft.get_read_linearizer(ReadPolicy::LeaseRead).await.ok()?;
+        let LogId { term, index } = must_see(&linearizer);
+        self.has_lease(term).then_some(index)
+    }
+
+    /// Whether nobody else can have committed anything until now, if this node leads that term. The time is taken first.
+    pub(crate) fn has_lease(&self, term: u64) -> bool {
+        let now = Instant::now();
+        self.lease.holds(term, now, self.me, &self.voters())
+    }
+
+    /// Raft's own round may count an answer to what was sent before it: see `super::lease`.
+    async fn confirmed(&self, must_see: LogId, begun: Instant) -> Result<u64, ReadError> {
+        let deadline = Instant::now() + self.timings.election_max();
+        match self.lease.confirms(must_see.term, begun, self.me, || self.voters(), deadline).await {
+            true => Ok(must_see.index),
+            false => Err(ReadError::Unconfirmed("no majority has answered since the read began".into())),
+        }
+    }
+
+    /// The voters, of both halves while the membership is joint.
+    fn voters(&self) -> Vec<BTreeSet<u64>> {
+        let metrics = self.raft.metrics();
+        metrics.borrow_watched().membership_config.membership().get_joint_config().clone()
+    }
+}
+
+/// An entry of the term of the leader that named it.
+fn must_see(linearizer: &Linearizer<Types>) -> LogId {
+    log_id(*linearizer.read_log_id().log_id())
+}
