@@ -33,6 +33,9 @@ struct Arguments {
     /// Members of the cluster
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
+    /// Whether leaders read by their lease [default: if the seed of the first round is odd]
+    #[arg(long)]
+    lease_reads: Option<bool>,
     /// Concurrent clients
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..))]
     clients: u8,
@@ -56,11 +59,13 @@ fn main() -> ExitCode {
 fn torture(arguments: &Arguments) -> Result<ExitCode, String> {
     let minutes = arguments.hours.map(|hours| hours * 60.0).or(arguments.minutes).unwrap_or(2.0);
     let lasts = Duration::try_from_secs_f64(minutes * 60.0).map_err(|e| format!("so long: {e}"))?;
+    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let asked = Run {
         lasts,
         rounds: arguments.rounds,
-        seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
+        seed,
         nodes: arguments.nodes.into(),
+        lease_reads: arguments.lease_reads.unwrap_or(seed % 2 == 1),
         settings: Settings { faults: kinds(&arguments.nemesis)?, clients: arguments.clients.into() },
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|e| format!("no runtime: {e}"))?;

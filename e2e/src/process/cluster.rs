@@ -34,12 +34,17 @@ impl Cluster {
 
     /// Formed as a person does it: the first node with `--bootstrap`, the others with `--join`.
     pub async fn joined(count: usize) -> Cluster {
+        Cluster::joined_with(count, &[]).await
+    }
+
+    /// The same, each node with these settings too.
+    pub async fn joined_with(count: usize, settings: &[&str]) -> Cluster {
         let mut cluster = Cluster::new();
-        cluster.add().start(&["--bootstrap"]);
+        cluster.add().start(&[settings, &["--bootstrap"]].concat());
         let seed = cluster.nodes[0].http_url();
         cluster.settled(1).await;
         for _ in 1..count {
-            cluster.add().start(&["--join", &seed]);
+            cluster.add().start(&[settings, &["--join", &seed]].concat());
         }
         cluster.settled(count).await;
         cluster

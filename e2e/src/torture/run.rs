@@ -22,6 +22,8 @@ pub struct Run {
     pub seed: u64,
     /// Members of the cluster.
     pub nodes: usize,
+    /// Whether leaders read by their lease.
+    pub lease_reads: bool,
     /// What a round is made of.
     pub settings: Settings,
 }
@@ -40,16 +42,18 @@ struct Sum {
 
 /// Runs; an error is what went wrong, and where it is kept.
 pub async fn run(run: &Run) -> Result<(), String> {
-    let Run { lasts, rounds, seed, nodes, settings } = run;
+    let Run { lasts, rounds, seed, nodes, lease_reads, settings } = run;
     let spare = settings.faults.contains(&Kind::Members);
     println!(
-        "torture: seed {seed}, {nodes} nodes, {} clients, faults: {}",
+        "torture: seed {seed}, {nodes} nodes{}, {} clients, faults: {}",
+        if *lease_reads { " with lease reads" } else { "" },
         settings.clients,
         list(&settings.faults)
     );
     let begun = Instant::now();
     let clocks = settings.faults.iter().any(|kind| kind.is_of_a_clock());
-    let mut world = World::new(*nodes, spare, clocks).await?;
+    let arguments: &[&str] = if *lease_reads { &["--lease-reads"] } else { &[] };
+    let mut world = World::new(*nodes, spare, clocks, arguments).await?;
     let mut sum = Sum::default();
     while sum.rounds < *rounds && (sum.rounds == 0 || begun.elapsed() < *lasts) {
         let seed = seed + sum.rounds;
@@ -62,7 +66,7 @@ pub async fn run(run: &Run) -> Result<(), String> {
             let kept = keep(&world, &round).map_err(|e| format!("the round cannot be kept: {e}"))?;
             let history = kept.join("history.jsonl");
             return Err(format!(
-                "{}\nseed {seed}, kept in {}\nlook again:  cargo torture --replay {}\nplay again:  cargo torture --rounds 1 --seed {seed} --nodes {nodes} --clients {} --nemesis {}",
+                "{}\nseed {seed}, kept in {}\nlook again:  cargo torture --replay {}\nplay again:  cargo torture --rounds 1 --seed {seed} --nodes {nodes} --lease-reads {lease_reads} --clients {} --nemesis {}",
                 round.verdict.words(),
                 kept.display(),
                 history.display(),

@@ -32,11 +32,18 @@ pub struct World {
     /// The clock of each node, if theirs can lie.
     pub clocks: Vec<Clock>,
     advertised: Vec<SocketAddr>,
+    settings: Vec<&'static str>,
 }
 
 impl World {
-    /// `voters` members, and with `spare` one node more that waits to become one; with `clocks` each has one that may lie.
-    pub async fn new(voters: usize, spare: bool, clocks: bool) -> Result<World, String> {
+    /// `voters` members with these settings, and with `spare` one node more that waits to become one; with `clocks` each has one that
+    /// may lie.
+    pub async fn new(
+        voters: usize,
+        spare: bool,
+        clocks: bool,
+        settings: &[&'static str],
+    ) -> Result<World, String> {
         let mut world = World {
             cluster: Cluster::new(),
             network: Network::new(),
@@ -45,6 +52,7 @@ impl World {
             lying: Arc::default(),
             clocks: Vec::new(),
             advertised: Vec::new(),
+            settings: settings.to_vec(),
         };
         for place in 0..voters + usize::from(spare) {
             let node = world.cluster.add();
@@ -76,7 +84,7 @@ impl World {
     fn start(&mut self, place: usize, arguments: &[&str]) {
         let advertised = self.advertised[place].to_string();
         let node = &mut self.cluster.nodes[place];
-        node.start(&[&["--advertise-peer", &advertised], arguments].concat());
+        node.start(&[&["--advertise-peer", &advertised], &self.settings[..], arguments].concat());
         self.network.runs_as(place, node.pid());
     }
 

@@ -1,17 +1,43 @@
-//! A leader that hung or was cut off, and was deposed meanwhile without knowing it, answers no linearizable read with what it had.
+//! A leader that hung or was cut off, and was deposed meanwhile without knowing it, answers no linearizable read with what it had:
+//! neither one that asks a majority for each read, nor one that reads by its lease.
 
 use super::{PATIENCE, rounds};
 use bytes::Bytes;
 use schedia_e2e::load::{Answer, Wire};
-use schedia_e2e::process::Cluster;
+use schedia_e2e::process::{Cluster, Node};
 use schedia_e2e::torture::network::{Trouble, Way};
 use schedia_e2e::torture::world::World;
 use schedia_e2e::wait::eventually;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 /// Reads that lie in its sockets when it goes on.
 const READS: usize = 50;
+
+const LEASE: [&str; 1] = ["--lease-reads"];
+
+/// A promise outlasts a restart by far, and who starts again would stand for election long before it ends.
+const LONG_LEASE: [&str; 7] =
+    ["--lease-reads", "--heartbeat-ms", "100", "--election-min-ms", "200", "--election-max-ms", "6000"];
+
+/// Rounds of the leader that asked nobody.
+async fn lease_rounds(node: &Node) -> u64 {
+    let text = node.metrics().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("schedia_lease_rounds_total{shard=\"0\"} "));
+    line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
+}
+
+/// Waits until a leader does: it needs one round of heartbeats for that.
+async fn reads_by_its_lease(wire: &Wire, leader: &Node) {
+    eventually("a read by the leader's lease", PATIENCE, || async {
+        let before = lease_rounds(leader).await;
+        let read = wire.get(&leader.http_url(), "a", false).await;
+        let rounds = lease_rounds(leader).await - before;
+        if rounds > 0 { Ok(()) } else { Err(format!("{read:?} after {rounds} rounds")) }
+    })
+    .await;
+}
 
 /// A request that the kernel has taken for a process that does not run: it is there when that goes on.
 fn asked(at: SocketAddr, query: &str) -> TcpStream {
@@ -46,7 +72,16 @@ async fn put(wire: &Wire, endpoints: &[String], value: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_deposed_while_it_hung_answers_no_linearizable_read_with_what_it_had() {
-    let cluster = Cluster::joined(3).await;
+    hang_leaders(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_it_if_it_reads_by_its_lease() {
+    hang_leaders(&LEASE).await;
+}
+
+async fn hang_leaders(settings: &[&str]) {
+    let cluster = Cluster::joined_with(3, settings).await;
     let wire = Wire::new();
     let (mut right, mut refused, mut stale) = (0, 0, 0);
     for round in 0..rounds(3) {
@@ -54,6 +89,9 @@ async fn a_leader_deposed_while_it_hung_answers_no_linearizable_read_with_what_i
         cluster.caught_up().await;
         let hung = &cluster.nodes[cluster.leader().await];
         let others: Vec<_> = cluster.endpoints().into_iter().filter(|url| *url != hung.http_url()).collect();
+        if !settings.is_empty() {
+            reads_by_its_lease(&wire, hung).await;
+        }
         hung.freeze();
         put(&wire, &others, &format!("new {round}")).await;
         let old: Vec<_> = (0..READS).map(|_| asked(hung.http, "&consistency=stale")).collect();
@@ -99,12 +137,24 @@ async fn ask_until(url: String, enough: tokio::sync::oneshot::Receiver<()>) -> V
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_cut_off_from_the_others_answers_no_linearizable_read_once_another_leads() {
-    let world = World::new(3, false, false).await.unwrap();
+    cut_off_leaders(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_it_if_it_read_by_its_lease() {
+    cut_off_leaders(&LEASE).await;
+}
+
+async fn cut_off_leaders(settings: &[&'static str]) {
+    let world = World::new(3, false, false, settings).await.unwrap();
     let wire = Wire::new();
     let endpoints = world.cluster.endpoints();
     for (round, trouble) in [Trouble::Silent, Trouble::Refused].into_iter().enumerate() {
         let old = world.leader().await.unwrap();
         put(&wire, &endpoints, &format!("old {round}")).await;
+        if !settings.is_empty() {
+            reads_by_its_lease(&wire, &world.cluster.nodes[old]).await;
+        }
         let others: Vec<_> = (0..3).filter(|place| *place != old).collect();
         let ways: Vec<Way> = others.iter().flat_map(|other| [(old, *other), (*other, old)]).collect();
         world.network.trouble(&ways, trouble);
@@ -139,4 +189,52 @@ async fn a_leader_cut_off_from_the_others_answers_no_linearizable_read_once_anot
             }
         }
     }
+}
+
+/// Voters forget in a restart whom they promised not to vote for anybody else. Their disks remember that they did.
+#[tokio::test(flavor = "multi_thread")]
+async fn voters_that_start_again_elect_nobody_while_a_lease_from_before_may_hold() {
+    let mut world = World::new(3, false, false, &LONG_LEASE).await.unwrap();
+    let (wire, endpoints) = (Wire::new(), world.cluster.endpoints());
+    put(&wire, &endpoints, "old").await;
+    let old = world.leader().await.unwrap();
+    reads_by_its_lease(&wire, &world.cluster.nodes[old]).await;
+    let others: Vec<_> = (0..3).filter(|place| *place != old).collect();
+    let ways: Vec<Way> = others.iter().flat_map(|other| [(old, *other), (*other, old)]).collect();
+    world.network.trouble(&ways, Trouble::Silent);
+    for place in &others {
+        world.cluster.nodes[*place].kill();
+        world.restart(*place);
+    }
+    let restarted = Instant::now();
+
+    // The old leader is asked until it has answered nothing for a while after another one took a write.
+    let (leader, asking) = (endpoints[old].clone(), Wire::new());
+    let (stop, mut enough) = tokio::sync::oneshot::channel();
+    let asked = tokio::spawn(async move {
+        let mut right = Vec::new();
+        loop {
+            let begun = Instant::now();
+            tokio::select! {
+                _ = &mut enough => return right,
+                answer = asking.get(&leader, "a", false) => if let Answer::Done { value, .. } = answer {
+                    assert_eq!(value, Bytes::from("old"), "nobody tells it of another value");
+                    right.push(begun);
+                },
+            }
+        }
+    });
+    let urls: Vec<_> = others.iter().map(|place| endpoints[*place].clone()).collect();
+    put(&wire, &urls, "new").await;
+    let written = Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _ = stop.send(());
+    let asked = asked.await.unwrap();
+    let since = asked.iter().filter(|begun| **begun > restarted).count();
+    println!("{since} reads by the lease after the restart; a write after {:?}", written - restarted);
+    assert!(since > 0, "the lease outlasted the restart");
+    assert!(
+        asked.iter().all(|begun| *begun < written),
+        "a read that began after another value was acknowledged"
+    );
 }
