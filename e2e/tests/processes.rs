@@ -43,6 +43,8 @@ mod raftd;
 mod reads;
 #[path = "processes/requests.rs"]
 mod requests;
+#[path = "processes/resume.rs"]
+mod resume;
 #[path = "processes/scaling.rs"]
 mod scaling;
 #[path = "processes/traces.rs"]

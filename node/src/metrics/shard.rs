@@ -53,6 +53,10 @@ pub struct ShardMetrics {
     pub snapshot_sent_bytes: Counter,
     /// Bytes of snapshots received, compressed.
     pub snapshot_received_bytes: Counter,
+    /// Streams of snapshots that went on where a former one to the same receiver had broken off.
+    pub snapshot_resumed: Counter,
+    /// What broken streams have left: a checkpoint held open for its receiver, a draft.
+    pub snapshot_kept: Gauge,
 }
 
 /// How proposals ended: every one is counted once.
@@ -91,6 +95,8 @@ pub(super) struct Families {
     snapshot_install_seconds: Histograms,
     snapshot_sent_bytes: Family<ShardLabel, Counter>,
     snapshot_received_bytes: Family<ShardLabel, Counter>,
+    snapshot_resumed: Family<ShardLabel, Counter>,
+    snapshot_kept: Family<ShardLabel, Gauge>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -131,6 +137,8 @@ impl Families {
             snapshot_install_seconds: Family::new_with_constructor(seconds),
             snapshot_sent_bytes: Family::default(),
             snapshot_received_bytes: Family::default(),
+            snapshot_resumed: Family::default(),
+            snapshot_kept: Family::default(),
         }
     }
 
@@ -155,6 +163,8 @@ impl Families {
         r.register("snapshot_install_seconds", "Putting a received snapshot in force", self.snapshot_install_seconds.clone());
         r.register("snapshot_sent_bytes", "Bytes of snapshots sent, compressed", self.snapshot_sent_bytes.clone());
         r.register("snapshot_received_bytes", "Bytes of snapshots received, compressed", self.snapshot_received_bytes.clone());
+        r.register("snapshot_resumed", "Snapshots sent on from where a stream of them broke off", self.snapshot_resumed.clone());
+        r.register("snapshot_kept", "Checkpoints and drafts kept for the rest of a snapshot whose stream broke off", self.snapshot_kept.clone());
     }
 
     /// The counters of one shard.
@@ -188,6 +198,8 @@ impl Families {
             snapshot_install_seconds: self.snapshot_install_seconds.get_or_create_owned(&label),
             snapshot_sent_bytes: self.snapshot_sent_bytes.get_or_create_owned(&label),
             snapshot_received_bytes: self.snapshot_received_bytes.get_or_create_owned(&label),
+            snapshot_resumed: self.snapshot_resumed.get_or_create_owned(&label),
+            snapshot_kept: self.snapshot_kept.get_or_create_owned(&label),
         }
     }
 }

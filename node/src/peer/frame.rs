@@ -58,6 +58,8 @@ pub enum Kind {
     Standing = 12,
     /// Come into our cluster: a member asks a node that waits for it. Needs no cluster id of the other side.
     Invite = 13,
+    /// What a receiver has of a snapshot already: its sender waits for this, then sends the parts behind it.
+    SnapshotFrom = 14,
     /// The answer to the request of the same number.
     Answer = 128,
     /// The request of the same number was refused, unread.
@@ -81,6 +83,7 @@ impl Kind {
             SnapshotEnd,
             Standing,
             Invite,
+            SnapshotFrom,
             Answer,
             Refused,
         ];
@@ -88,7 +91,7 @@ impl Kind {
     }
 
     pub(super) fn is_answer(self) -> bool {
-        matches!(self, Kind::Answer | Kind::Refused)
+        matches!(self, Kind::Answer | Kind::Refused | Kind::SnapshotFrom)
     }
 }
 

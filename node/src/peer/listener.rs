@@ -167,13 +167,29 @@ impl<S: Service> Incoming<S> {
     ) -> io::Result<()> {
         let result = match self.check(&frame) {
             Ok(_) => {
-                let parts = Parts::new(frames, self.peers.0.counters.clone());
-                self.service.snapshot(request(&frame), parts).await
+                let (parts, from) = Parts::new(frames, self.peers.0.counters.clone());
+                let mut receiving = self.service.snapshot(request(&frame), parts);
+                let early = tokio::select! {
+                    result = &mut receiving => Some(result),
+                    Ok(has) = from => {
+                        self.write(&mut writer, reply(&frame, &self.peers, Kind::SnapshotFrom, has)).await?;
+                        None
+                    }
+                };
+                match early {
+                    Some(result) => result,
+                    None => receiving.await,
+                }
             }
             Err(refused) => Err(refused),
         };
+        self.write(&mut writer, answer(&frame, &self.peers, result)).await
+    }
+
+    async fn write(&self, writer: &mut OwnedWriteHalf, frame: Frame) -> io::Result<()> {
         let mut out = BytesMut::new();
-        Codec.encode(answer(&frame, &self.peers, result), &mut out)?;
+        Codec.encode(frame, &mut out)?;
+        self.peers.0.counters.sent(out.len());
         writer.write_all(&out).await
     }
 
@@ -239,6 +255,10 @@ fn answer(head: &Frame, peers: &Peers, result: Result<Bytes, Refused>) -> Frame 
             (Kind::Refused, refused.encode())
         }
     };
+    reply(head, peers, kind, body)
+}
+
+fn reply(head: &Frame, peers: &Peers, kind: Kind, body: Bytes) -> Frame {
     let (from, cluster) = match peers.0.me.get() {
         Some(Member { cluster_id, node_id }) => (*node_id, Some(cluster_id.clone())),
         None => (NodeId(0), None),

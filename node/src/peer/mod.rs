@@ -237,14 +237,18 @@ impl Peers {
         self.connection(target.id)?.send(target.address, kind, shard, body).await
     }
 
-    /// Streams a snapshot over a connection of its own; returns the receiver's answer.
-    pub(crate) async fn stream(
+    /// Streams a snapshot over a connection of its own; returns the receiver's answer. `parts` makes the stream of what the
+    /// receiver says it has already; it is not called if the receiver needs nothing.
+    pub(crate) async fn stream<P>(
         &self,
         target: Target<'_>,
         shard: ShardId,
         begin: Bytes,
-        parts: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
-    ) -> Result<Bytes, CallError> {
+        parts: impl FnOnce(Bytes) -> Result<P, CallError> + Send,
+    ) -> Result<Bytes, CallError>
+    where
+        P: Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    {
         let me = self.0.me.get().ok_or_else(unassigned)?;
         self.noted(stream::send(target, me, shard, begin, parts, &self.0.counters).await)
     }

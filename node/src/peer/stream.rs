@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::codec::{Encoder, FramedRead};
 
@@ -32,21 +33,29 @@ pub(super) async fn exchange(address: &str, frame: Frame, counters: &Counters) -
     timeout(WIRE_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(CallError::Lost("no answer in time".into())))
 }
 
-/// Sends a snapshot and waits until it is installed, or refused.
-pub(super) async fn send(
+/// Sends a snapshot, what `parts` makes of it once the receiver has said what it has, and waits until it is installed, or refused.
+pub(super) async fn send<P>(
     target: Target<'_>,
     me: &Member,
     shard: ShardId,
     begin: Bytes,
-    mut parts: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    parts: impl FnOnce(Bytes) -> Result<P, CallError> + Send,
     counters: &Counters,
-) -> Result<Bytes, CallError> {
+) -> Result<Bytes, CallError>
+where
+    P: Stream<Item = io::Result<Bytes>> + Send + Unpin,
+{
     let stream = connect(target.address).await.map_err(|error| not_sent(target.address, error))?;
     let (reader, mut writer) = stream.into_split();
     let mut reader = FramedRead::new(reader, Codec);
     let frame = |kind, body| me.frame(target.id, kind, shard, 0, body);
+    write(&mut writer, frame(Kind::SnapshotBegin, begin), counters).await?;
+    let late = |_| CallError::Lost("the peer did not say what it has of the snapshot".into());
+    let mut parts = match timeout(PART_TIMEOUT, first(&mut reader)).await.map_err(late)?? {
+        First::From(has) => parts(has)?,
+        First::Answer(answer) => return Ok(answer),
+    };
     let writing = async {
-        write(&mut writer, frame(Kind::SnapshotBegin, begin), counters).await?;
         while let Some(part) = parts.next().await {
             let mut part = part.map_err(|error| CallError::NotSent(error.to_string()))?;
             while !part.is_empty() {
@@ -81,11 +90,29 @@ async fn write(
     }
 }
 
+/// What a receiver says before it has received anything.
+enum First {
+    /// What it has already.
+    From(Bytes),
+    /// It needs nothing.
+    Answer(Bytes),
+}
+
 async fn answer<R: tokio::io::AsyncRead + Unpin>(
     reader: &mut FramedRead<R, Codec>,
 ) -> Result<Bytes, CallError> {
+    match first(reader).await? {
+        First::Answer(body) => Ok(body),
+        First::From(_) => Err(CallError::Lost("SnapshotFrom is no answer".into())),
+    }
+}
+
+async fn first<R: tokio::io::AsyncRead + Unpin>(
+    reader: &mut FramedRead<R, Codec>,
+) -> Result<First, CallError> {
     match reader.next().await {
-        Some(Ok(Frame { kind: Kind::Answer, body, .. })) => Ok(body),
+        Some(Ok(Frame { kind: Kind::Answer, body, .. })) => Ok(First::Answer(body)),
+        Some(Ok(Frame { kind: Kind::SnapshotFrom, body, .. })) => Ok(First::From(body)),
         Some(Ok(Frame { kind: Kind::Refused, body, .. })) => {
             Err(Refused::decode(&body).map_err(lost)?.into())
         }
@@ -106,15 +133,30 @@ fn lost(error: io::Error) -> CallError {
 /// The parts of a snapshot as they arrive. The sender waits while nobody reads.
 pub struct Parts {
     frames: FramedRead<OwnedReadHalf, Codec>,
+    /// Takes what the receiver has already. `None` once that is said.
+    from: Option<oneshot::Sender<Bytes>>,
     counters: Arc<Counters>,
 }
 
 impl Parts {
-    pub(super) fn new(frames: FramedRead<OwnedReadHalf, Codec>, counters: Arc<Counters>) -> Self {
-        Parts { frames, counters }
+    /// What is said by [`Parts::begin`] comes out of the receiver.
+    pub(super) fn new(
+        frames: FramedRead<OwnedReadHalf, Codec>,
+        counters: Arc<Counters>,
+    ) -> (Self, oneshot::Receiver<Bytes>) {
+        let (from, said) = oneshot::channel();
+        (Parts { frames, from: Some(from), counters }, said)
     }
 
-    /// The next part; `None` after the last. An error if the stream ends early.
+    /// Tells the sender what is here already: it waits for that, and then sends the parts. Once.
+    pub fn begin(&mut self, has: Bytes) {
+        if let Some(from) = self.from.take() {
+            // Nobody takes it if the connection is being closed.
+            let _ = from.send(has);
+        }
+    }
+
+    /// The next part, after [`Parts::begin`]; `None` after the last. An error if the stream ends early.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let frame = timeout(PART_TIMEOUT, self.frames.next()).await?;
         if let Some(Ok(frame)) = &frame {

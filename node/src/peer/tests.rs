@@ -35,9 +35,13 @@ impl Service for Echo {
         .boxed()
     }
 
-    fn snapshot(&self, _: Request, mut parts: Parts) -> BoxFuture<'static, Result<Bytes, Refused>> {
+    fn snapshot(&self, request: Request, mut parts: Parts) -> BoxFuture<'static, Result<Bytes, Refused>> {
         async move {
             let mut whole = BytesMut::new();
+            if request.body == b"known"[..] {
+                return Ok(request.body);
+            }
+            parts.begin(Bytes::from_static(b"has"));
             while let Some(part) =
                 parts.next().await.map_err(|e| Refused::Invalid { reason: e.to_string() })?
             {
@@ -209,17 +213,28 @@ async fn a_peer_that_hangs_is_hung_up_on() {
 #[tokio::test]
 async fn a_snapshot_of_many_parts_arrives_whole() {
     let (one, two) = (member("c", 1), serve(member("c", 2), "127.0.0.1:0").await);
-    let parts = stream::iter((0..5).map(|_| Ok(Bytes::from(vec![1; 1_500_000]))));
+    let parts = |has: Bytes| {
+        assert_eq!(has, b"has"[..], "what the receiver has is known before the first part");
+        Ok(stream::iter((0..5).map(|_| Ok(Bytes::from(vec![1; 1_500_000])))))
+    };
     let target = Target { id: NodeId(2), address: &two.address };
     let answer = one.stream(target, ShardId(0), Bytes::new(), parts).await.unwrap();
     assert_eq!(answer, Bytes::from_static(b"7500000"));
     let stranger = member("other", 1);
-    let parts = stream::iter((0..5).map(|_| Ok(Bytes::from(vec![1; 1_500_000]))));
     let refused = stranger.stream(target, ShardId(0), Bytes::new(), parts).await;
     assert!(
         matches!(refused, Err(CallError::Refused(Refused::WrongCluster) | CallError::Lost(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_receiver_that_needs_nothing() {
+    let (one, two) = (member("c", 1), serve(member("c", 2), "127.0.0.1:0").await);
+    let parts = |_| -> Result<stream::Empty<_>, _> { panic!("parts of a snapshot that nobody needs") };
+    let target = Target { id: NodeId(2), address: &two.address };
+    let answer = one.stream(target, ShardId(0), Bytes::from_static(b"known"), parts).await.unwrap();
+    assert_eq!(answer, Bytes::from_static(b"known"));
 }
 
 #[tokio::test]

@@ -3,12 +3,14 @@
 use super::clocks::{Middle, Wall};
 use super::config::config;
 use super::entry::Body;
+use super::incoming::Incoming;
 use super::lease::{Lease, Promises};
 use super::log::{LogStore, unmark};
 use super::machine::Machine;
 use super::network::Network;
 use super::purge;
 use super::recovery::has_recovered;
+use super::snapshot;
 use super::types::{Outcome, Types, log_id};
 use crate::metrics::ShardMetrics;
 use crate::peer::Peers;
@@ -28,7 +30,7 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -62,8 +64,8 @@ pub(crate) struct Group {
     pub(super) promises: Promises,
     pub(super) lease: Lease,
     failure: Failure,
-    /// One snapshot arrives at a time.
-    pub(super) receiving: Arc<Semaphore>,
+    /// The snapshot that arrives.
+    pub(super) incoming: Incoming,
     /// The last entry of the log when the group was opened: what was applied before is not behind it.
     last_at_open: Option<LogId>,
     /// When a leader last sent something.
@@ -136,7 +138,7 @@ impl Group {
         let heartbeat = timings.heartbeat();
         let patience = timings.election_max();
         let lease = Lease::default();
-        let network = Network::new(peers, shard, me, heartbeat, patience, lease.clone(), metrics.clone());
+        let network = Network::new(peers, shard, me, heartbeat, patience, lease.clone(), &machine);
         let mut config = config(timings).map_err(io::Error::other)?;
         // It has promised somebody not to, perhaps, and forgotten whom.
         config.enable_elect = Instant::now() >= promises.old_end;
@@ -148,6 +150,8 @@ impl Group {
         let tasks = CancellationToken::new();
         tokio::spawn(stop_when_broken(raft.clone(), machine.clone(), failure.clone(), tasks.clone()));
         tokio::spawn(stand_from(promises.old_end, raft.clone(), tasks.clone()));
+        let incoming = Incoming::new();
+        tokio::spawn(snapshot::let_go(machine.clone(), incoming.clone(), tasks.clone()));
         tokio::spawn(purge::run(raft.clone(), machine.clone(), log.clone(), tasks.clone()));
         Ok(Group {
             shard,
@@ -161,7 +165,7 @@ impl Group {
             promises,
             lease,
             failure,
-            receiving: Arc::new(Semaphore::new(1)),
+            incoming,
             last_at_open,
             heard: Mutex::new(Instant::now()),
             looking: AtomicBool::new(false),

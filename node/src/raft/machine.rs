@@ -7,8 +7,10 @@
 //! * A broken state answers nothing and applies nothing any more; the reason is kept for all to see.
 
 use super::feed::Feed;
+use super::holds::Holds;
 use super::log::{mark, unmark};
-use super::snapshot::{Holds, Snapshot, SnapshotData, copy};
+use super::outgoing::{Kept, Outgoing};
+use super::snapshot::{Snapshot, SnapshotData, copy};
 use super::types::{
     Entry, Outcome, RaftLogId, SnapshotMeta, StoredMembership, Types, decode_stored_membership,
     encode_stored_membership, log_id,
@@ -45,6 +47,7 @@ struct Shared {
     broken: watch::Sender<Option<String>>,
     feed: Feed,
     holds: Holds,
+    kept: Kept,
     metrics: ShardMetrics,
 }
 
@@ -73,6 +76,7 @@ impl Machine {
             broken: watch::Sender::new(None),
             feed,
             holds: Holds::default(),
+            kept: Kept::default(),
             metrics,
             state,
         })))
@@ -131,6 +135,11 @@ impl Machine {
     /// The snapshots that leave from here: what purging must not overtake.
     pub(super) fn holds(&self) -> &Holds {
         &self.0.holds
+    }
+
+    /// The snapshot whose stream broke off.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.0.kept
     }
 
     fn set_broken(&self, reason: &str) {
@@ -254,12 +263,17 @@ impl Machine {
     /// The last checkpoint as a snapshot.
     fn snapshot(&self) -> io::Result<Snapshot> {
         let snapshot = self.0.state.snapshot();
-        let last_log_id = unmark(&snapshot.checkpoint().mark)?;
-        let last_membership = decode_stored_membership(&snapshot.checkpoint().membership)?;
-        let hold = self.0.holds.hold(last_log_id.map_or(0, |id| id.index));
-        let meta = SnapshotMeta { last_log_id, last_membership };
-        Ok(Snapshot { meta, snapshot: SnapshotData::Out(snapshot, hold) })
+        let covered = unmark(&snapshot.checkpoint().mark)?;
+        let hold = self.0.holds.hold(covered.map_or(0, |id| id.index));
+        as_snapshot(Arc::new(Outgoing::new(snapshot, hold)))
     }
+}
+
+fn as_snapshot(outgoing: Arc<Outgoing>) -> io::Result<Snapshot> {
+    let Checkpoint { mark, membership, .. } = outgoing.snapshot.checkpoint();
+    let (last_log_id, last_membership) = (unmark(mark)?, decode_stored_membership(membership)?);
+    let meta = SnapshotMeta { last_log_id, last_membership };
+    Ok(Snapshot { meta, snapshot: SnapshotData::Out(outgoing) })
 }
 
 fn run(
@@ -327,11 +341,16 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         let received = match snapshot {
             SnapshotData::In(received) => received,
-            // Our own: openraft hands it back at start.
-            SnapshotData::Out(..) if meta.last_log_id <= unmark(&self.0.state.applied().mark)? => {
+            // Our own, which openraft hands back at start, or what a leader need not send.
+            SnapshotData::Out(_) | SnapshotData::Applied
+                if meta.last_log_id <= unmark(&self.0.state.applied().mark)? =>
+            {
                 return Ok(());
             }
-            SnapshotData::Out(snapshot, _hold) => copy(snapshot, &self.0.state).await?,
+            SnapshotData::Out(outgoing) => copy(outgoing.snapshot.clone(), &self.0.state).await?,
+            SnapshotData::Applied => {
+                return Err(io::Error::other("a snapshot without content is not applied here"));
+            }
         };
         let (machine, begun) = (self.clone(), Instant::now());
         let installed = tokio::task::spawn_blocking(move || machine.install(received)).await;
@@ -343,8 +362,11 @@ impl RaftStateMachine<Types> for Machine {
         Ok(())
     }
 
-    /// None while the disk covers nothing.
+    /// The one that is kept for a receiver that has a part of it, or else the last checkpoint. None while the disk covers nothing.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        if let Some(kept) = self.0.kept.get() {
+            return as_snapshot(kept).map(Some);
+        }
         self.snapshot().map(|snapshot| Some(snapshot).filter(|snapshot| snapshot.meta.last_log_id.is_some()))
     }
 }

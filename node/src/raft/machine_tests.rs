@@ -30,6 +30,33 @@ async fn query(machine: &Machine) -> At {
     at
 }
 
+/// openraft takes the receiver to be where the snapshot ends that it handed out: the rest of another one must not go with it.
+#[tokio::test]
+async fn what_broke_off_is_handed_out_again_until_it_is_let_go() {
+    let dir = TempDir::new().unwrap();
+    let mut machine = machine(&dir, None);
+    apply_until(&machine, 9);
+    machine.state().flush().await.unwrap();
+    let index = |snapshot: &Snapshot| snapshot.meta.last_log_id.map(|id| id.index);
+    let first = machine.get_current_snapshot().await.unwrap().unwrap();
+    let SnapshotData::Out(outgoing) = first.snapshot else { panic!("it is ours") };
+    let mut sending = machine.kept().sending(outgoing, schedia_apps::NodeId(2));
+    sending.begins(0);
+    drop(sending);
+    apply_until(&machine, 12);
+    let built = machine.build_snapshot().await.unwrap();
+    assert_eq!(index(&built), Some(12), "the log is purged by what is built");
+    drop(built);
+    let again = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(index(&again), Some(9));
+    drop(again);
+    assert_eq!(machine.holds().purgeable(Instant::now()), 9);
+    machine.kept().let_go(None);
+    assert_eq!(machine.holds().purgeable(Instant::now()), u64::MAX);
+    let newest = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(index(&newest), Some(12));
+}
+
 /// The disk is held up by a sweep that does not end, as it would be by one that is slow or full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queries_are_answered_while_a_snapshot_waits_to_be_put_in_force() {

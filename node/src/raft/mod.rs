@@ -17,11 +17,14 @@ mod feed;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod group;
+mod holds;
+mod incoming;
 mod lease;
 mod log;
 mod machine;
 mod membership;
 mod network;
+mod outgoing;
 mod purge;
 mod reading;
 mod recovery;

@@ -11,11 +11,14 @@
 
 use super::clocks::Clocks;
 use super::lease::Lease;
+use super::machine::Machine;
+use super::outgoing::Kept;
 use super::snapshot::{SnapshotData, chunks};
 use super::types::{RaftLogId, SnapshotMeta, Types, Vote, decode_vote};
 use super::wire::{self, Beside};
 use crate::metrics::ShardMetrics;
 use crate::peer::{Answer, CallError, Kind, Peers, Target};
+use crate::storage::Position;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use openraft::base::{BoxFuture, BoxStream};
@@ -70,6 +73,8 @@ pub(crate) struct Network {
     metrics: ShardMetrics,
     /// The newest term that votes were asked for: all members are asked in one election.
     stood: Arc<AtomicU64>,
+    /// The snapshot whose stream broke off.
+    kept: Kept,
 }
 
 impl Network {
@@ -80,8 +85,9 @@ impl Network {
         heartbeat: Duration,
         patience: Duration,
         lease: Lease,
-        metrics: ShardMetrics,
+        machine: &Machine,
     ) -> Self {
+        let (metrics, kept) = (machine.metrics().clone(), machine.kept().clone());
         let snapshots = Arc::new(Semaphore::new(1));
         Network {
             peers,
@@ -95,6 +101,7 @@ impl Network {
             lease,
             metrics,
             stood: Arc::default(),
+            kept,
         }
     }
 
@@ -240,7 +247,7 @@ impl Client {
         let Network { peers, shard, snapshots, metrics, .. } = &self.network;
         let begun = Instant::now();
         let meta: SnapshotMeta = snapshot.meta;
-        let SnapshotData::Out(data, hold) = snapshot.snapshot else {
+        let SnapshotData::Out(outgoing) = snapshot.snapshot else {
             return Err(RPCError::Unreachable(Unreachable::from_string(
                 "a received snapshot is not sent on",
             )));
@@ -249,16 +256,25 @@ impl Client {
         let Ok(_permit) = snapshots.try_acquire() else {
             return Err(RPCError::Unreachable(Unreachable::from_string("another snapshot is being sent")));
         };
-        tracing::info!(shard = %shard, to = %self.id, covers = ?meta.last_log_id, "sending a snapshot");
         let begin = wire::encode_begin(vote, &meta);
         let address = self.network.address(self.id);
         let target = Target { id: self.id, address: &address };
-        let sent = |chunk: &io::Result<Bytes>| {
-            metrics.snapshot_sent_bytes.inc_by(chunk.as_ref().map_or(0, Bytes::len) as u64);
+        let mut sending = self.network.kept.sending(outgoing.clone(), self.id);
+        let parts = |has: Bytes| {
+            let has = wire::decode_position(&has).map_err(|error| CallError::Lost(error.to_string()))?;
+            let behind = has.filter(|position| outgoing.snapshot.leads_to(position));
+            let blocks = behind.as_ref().map_or(0, Position::blocks);
+            tracing::info!(shard = %shard, to = %self.id, covers = ?meta.last_log_id, behind_block = blocks, "sending a snapshot");
+            metrics.snapshot_resumed.inc_by(u64::from(behind.is_some()));
+            sending.begins(blocks);
+            let sent = |chunk: &io::Result<Bytes>| {
+                metrics.snapshot_sent_bytes.inc_by(chunk.as_ref().map_or(0, Bytes::len) as u64);
+            };
+            Ok(chunks(outgoing.snapshot.clone(), behind).inspect(sent))
         };
-        let answer = peers.stream(target, *shard, begin, chunks(data).inspect(sent)).await.map_err(failed)?;
+        let answer = peers.stream(target, *shard, begin, parts).await.map_err(failed)?;
+        sending.arrived();
         metrics.snapshot_send_seconds.observe(begun.elapsed().as_secs_f64());
-        hold.sent();
         let vote = decode_vote(&answer).map_err(malformed)?;
         Ok(SnapshotResponse { vote })
     }

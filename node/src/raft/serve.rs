@@ -1,9 +1,10 @@
 //! Raft's frames from peers: decoded, handed to openraft, answered.
 
 use super::group::Group;
+use super::incoming::From;
 use super::snapshot;
-use super::snapshot::{SnapshotData, receive};
-use super::types::{Vote, encode_vote};
+use super::snapshot::SnapshotData;
+use super::types::{Vote, encode_vote, log_id};
 use super::wire::{self, Beside};
 use crate::peer::{Kind, Parts, Refused, Request};
 use bytes::Bytes;
@@ -68,16 +69,27 @@ impl Group {
     /// Receives a snapshot beside the state in force, and has it installed.
     pub(crate) async fn receive(self: Arc<Self>, request: Request, parts: Parts) -> Result<Bytes, Refused> {
         let (vote, meta) = wire::decode_begin(&request.body).map_err(invalid)?;
-        let _permit = self.receiving.try_acquire().map_err(|_| invalid("another snapshot is arriving"))?;
-        tracing::info!(shard = %self.shard, from = %request.from, covers = ?meta.last_log_id, "receiving a snapshot");
-        let received = receive(parts, &self.machine).await.map_err(invalid)?;
-        let covered = super::log::unmark(&received.checkpoint().mark).map_err(invalid)?;
-        if covered != meta.last_log_id {
-            return Err(invalid(io::Error::other(format!(
-                "the snapshot covers {covered:?}, not what was announced"
-            ))));
-        }
-        let snapshot = snapshot::Snapshot { meta, snapshot: SnapshotData::In(received) };
+        let from = From { node: request.from, term: vote.leader_id.term };
+        let turn = self.incoming.turn(from).await.map_err(invalid)?;
+        let applied = *self.machine.applied().borrow();
+        let content = if meta.last_log_id.is_some_and(|covered| applied >= Some(log_id(covered))) {
+            // Its answer was lost, or the log was faster.
+            turn.forget();
+            SnapshotData::Applied
+        } else {
+            tracing::info!(shard = %self.shard, from = %request.from, covers = ?meta.last_log_id, "receiving a snapshot");
+            let (state, metrics) = (self.machine.state(), self.machine.metrics());
+            let say = |has| wire::encode_position(&has);
+            let received = turn.receive(parts, state, metrics, say).await.map_err(invalid)?;
+            let covered = super::log::unmark(&received.checkpoint().mark).map_err(invalid)?;
+            if covered != meta.last_log_id {
+                return Err(invalid(io::Error::other(format!(
+                    "the snapshot covers {covered:?}, not what was announced"
+                ))));
+            }
+            SnapshotData::In(received)
+        };
+        let snapshot = snapshot::Snapshot { meta, snapshot: content };
         match self.raft.install_full_snapshot(vote, snapshot).await {
             Ok(response) => Ok(encode_vote(response.vote)),
             Err(_) => Err(Refused::NoShard { shard: self.shard }),

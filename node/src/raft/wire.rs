@@ -5,6 +5,7 @@ use super::types::{
     Ballot, Entry, SnapshotMeta, StoredMembers, Types, Vote, decode, decode_payload, encode, encode_payload,
     log_id, raft_log_id,
 };
+use crate::storage::Position;
 use bytes::Bytes;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
@@ -188,6 +189,15 @@ pub(super) fn decode_begin(bytes: &[u8]) -> io::Result<(Vote, SnapshotMeta)> {
     Ok((vote.into(), meta))
 }
 
+/// What a receiver has of a snapshot already.
+pub(super) fn encode_position(position: &Option<Position>) -> Bytes {
+    encode(position)
+}
+
+pub(super) fn decode_position(bytes: &[u8]) -> io::Result<Option<Position>> {
+    decode("position in a snapshot", bytes)
+}
+
 /// The index a linearizable read must see; `None` from a node that does not lead.
 pub(crate) fn encode_read_index(index: Option<u64>) -> Bytes {
     encode(&index)
@@ -209,5 +219,14 @@ mod tests {
         let decoded = decode_appended(&bytes);
         assert!(matches!(decoded, Ok((AppendEntriesResponse::Success, told)) if told == beside));
         decode_appended(&bytes[..4]).unwrap_err();
+    }
+
+    #[test]
+    fn what_a_receiver_has_of_a_snapshot_begins_with_the_version_too() {
+        assert_eq!(encode_position(&None)[..], [1, 0]);
+        let sent: &[u8] = &[1, 1, 7, 2, 0xac, 2, 9, 1, b't', 2, b'k', b'1'];
+        let position = decode_position(sent).unwrap();
+        assert_eq!(position.as_ref().map(Position::blocks), Some(2));
+        assert_eq!(encode_position(&position)[..], *sent);
     }
 }

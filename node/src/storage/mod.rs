@@ -76,7 +76,7 @@ pub use identity::{AssignError, Assigned, Former, Identity};
 pub(crate) use log::fuzz as log_fuzz;
 pub use log::{Ends, Flushed, Log, Mark, Record, ShardLog};
 pub use options::Options;
-pub use snapshot::{Chunks, Received, Receiver, Snapshot};
+pub use snapshot::{Chunks, Position, Received, Receiver, Snapshot};
 pub use space::Space;
 pub use state::{Checkpoint, Installing, Replaced, State, Sweep};
 pub use volume::Full;

@@ -21,7 +21,8 @@ use super::flusher::{Flusher, Progress};
 use super::log::{Flushed, Mark};
 use super::options::Options;
 use super::overlay::Overlay;
-use super::snapshot::{Received, Receiver, Snapshot};
+use super::snapshot::{Place, Received, Receiver, Snapshot};
+use super::space::Space;
 use super::stack::{Stack, Trouble};
 use super::volume::Volume;
 use bytes::Bytes;
@@ -317,11 +318,23 @@ impl State {
         Snapshot::new(self.shared.clone(), self.shared.layers().base.clone())
     }
 
-    /// Begins to receive a snapshot into a new file beside the state's. Blocking.
-    pub fn receive(&self) -> io::Result<Receiver> {
+    /// Begins to receive a snapshot into a new file beside the state's.
+    pub fn receive(&self) -> Receiver {
         let number = self.shared.received.fetch_add(1, Ordering::Relaxed);
         let Shared { dir, file, shard, volume, options, .. } = &*self.shared;
-        Receiver::new(dir, file, *shard, number, options.state_cache_bytes(), volume)
+        Receiver::new(Place {
+            dir: dir.clone(),
+            becomes: file.clone(),
+            shard: *shard,
+            number,
+            cache_bytes: options.state_cache_bytes(),
+            volume: volume.clone(),
+        })
+    }
+
+    /// Whether the disk is below its low-space watermark now. Measures.
+    pub fn is_disk_low(&self) -> io::Result<bool> {
+        Ok(Space::measure(&self.shared.dir)?.is_low())
     }
 
     /// The rows of a received snapshot, to derive things from before it is in force.

@@ -1,6 +1,8 @@
 //! Any bytes as a snapshot that arrives: as they are, and as chunks that somebody has sealed.
 
-use super::{CHUNK_HEAD_BYTES, HEADER, PAYLOAD_BYTES_MAX, ROWS, Receiver, TRAILER, checksum};
+use super::{
+    CHUNK_HEAD_BYTES, HEADER, PAYLOAD_BYTES_MAX, Place, RESUMPTION, ROWS, Receiver, TRAILER, checksum,
+};
 use crate::fuzz::{Input, Target};
 use crate::storage::failure::Failure;
 use crate::storage::seal::seal;
@@ -16,6 +18,11 @@ const MEMORY: u64 = PAYLOAD_BYTES_MAX as u64 + (8 << 20);
 pub(crate) const TARGETS: [Target; 1] =
     [Target { name: "snapshot", memory: MEMORY, run: snapshot, seeds: snapshot_seeds }];
 
+/// How a header begins: format 2, shard 0.
+const FORMAT_OF_SHARD: [u8; 8] = [2, 0, 0, 0, 0, 0, 0, 0];
+/// Of the one snapshot that is sent.
+const ID: [u8; 16] = [7; 16];
+
 /// A row that was sent: table, key, value.
 type Row = (String, Vec<u8>, Vec<u8>);
 
@@ -26,17 +33,25 @@ fn snapshot(input: &[u8]) {
         sent.chunk(what, &mut input);
     }
     let dir = Dir::make();
-    match receive(&dir.0, &sent.stream) {
+    match receive(&dir.0, &sent) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(rows) => assert_eq!(rows, sent.rows),
     }
 }
 
 /// The rows of what was received whole, without their checksums.
-fn receive(dir: &Path, stream: &[u8]) -> io::Result<Vec<Row>> {
+fn receive(dir: &Path, sent: &Sent) -> io::Result<Vec<Row>> {
     let volume = Volume::new(Failure::new(), true);
-    let mut receiver = Receiver::new(dir, dir, ShardId(0), 1, 0, &volume)?;
-    stream.chunks(700).try_for_each(|piece| receiver.push(piece))?;
+    let (dir, becomes) = (dir.to_owned(), dir.to_owned());
+    let place = Place { dir, becomes, shard: ShardId(0), number: 1, cache_bytes: 0, volume };
+    let mut receiver = Receiver::new(place.clone());
+    let mut from = 0;
+    for broken in &sent.broken {
+        sent.stream[from..*broken].chunks(700).try_for_each(|piece| receiver.push(piece))?;
+        receiver = receiver.broken_off().unwrap_or_else(|| Receiver::new(place.clone()));
+        from = *broken;
+    }
+    sent.stream[from..].chunks(700).try_for_each(|piece| receiver.push(piece))?;
     let received = receiver.finish()?;
     let mut rows = Vec::new();
     for (table, found) in received.base().tables() {
@@ -53,7 +68,10 @@ fn receive(dir: &Path, stream: &[u8]) -> io::Result<Vec<Row>> {
 #[derive(Default)]
 struct Sent {
     stream: Vec<u8>,
+    /// Where it breaks off and the next stream begins.
+    broken: Vec<usize>,
     rows: Vec<Row>,
+    blocks: u64,
     digest: u32,
 }
 
@@ -62,11 +80,11 @@ impl Sent {
         match what % 8 {
             0 => {
                 let checkpoint = postcard::to_stdvec(&Checkpoint::default()).expect("plain data");
-                self.seal(HEADER, &[&[1, 0, 0, 0, 0, 0, 0, 0], &checkpoint[..]].concat());
+                self.seal(HEADER, &[&FORMAT_OF_SHARD[..], &ID, &checkpoint].concat());
             }
             1 => {
                 let payload = input.bytes().unwrap_or_default();
-                self.seal(HEADER, &[&[1, 0, 0, 0, 0, 0, 0, 0], payload].concat());
+                self.seal(HEADER, &[&FORMAT_OF_SHARD[..], payload].concat());
             }
             2 | 3 => {
                 let table = format!("{}", input.byte().unwrap_or(0) % 4);
@@ -95,19 +113,41 @@ impl Sent {
             }
             6 => {
                 let kind = input.byte().unwrap_or(0);
-                self.seal(kind, input.bytes().unwrap_or_default());
+                let payload = input.bytes().unwrap_or_default();
+                match kind {
+                    // It breaks off, and goes on as it should, or with anything.
+                    0x40 => {
+                        self.broken.push(self.stream.len());
+                        self.seal(RESUMPTION, &self.resumption());
+                    }
+                    0x41 => {
+                        self.broken.push(self.stream.len());
+                        self.seal(RESUMPTION, payload);
+                    }
+                    0x42 => self.broken.push(self.stream.len()),
+                    kind => self.seal(kind, payload),
+                }
             }
             _ => self.stream.extend_from_slice(input.bytes().unwrap_or_default()),
         }
     }
 
+    fn resumption(&self) -> Vec<u8> {
+        let rows = self.rows.len() as u64;
+        [&ID[..], &self.blocks.to_le_bytes(), &rows.to_le_bytes(), &self.digest.to_le_bytes()].concat()
+    }
+
     fn block(&mut self, block: &[u8], length: u32) {
+        self.blocks += 1;
         self.digest = crc32c::crc32c_append(self.digest, block);
         let compressed = zstd::bulk::compress(block, 1).expect("bytes are compressed");
         self.seal(ROWS, &[&length.to_le_bytes(), &compressed[..]].concat());
     }
 
     fn seal(&mut self, kind: u8, payload: &[u8]) {
+        if kind == HEADER {
+            (self.rows, self.blocks, self.digest) = Default::default();
+        }
         let head: [u8; CHUNK_HEAD_BYTES - 1] =
             (u64::from(checksum(kind, payload)) << 32 | payload.len() as u64).to_le_bytes();
         self.stream.extend_from_slice(&head);
@@ -122,7 +162,20 @@ fn snapshot_seeds() -> Vec<Vec<u8>> {
     let out_of_order = [&[0][..], &rows, &rows, &[5]].concat();
     let torn = [&whole[..whole.len() - 1], &[7, 3, 1, 2, 3]].concat();
     let long = vec![0, 4, 3, 1, 2, 3, 0xf0];
-    vec![whole, out_of_order, torn, long, vec![0, 5], vec![1, 2, 0, 0, 6, 9, 1, 0]]
+    let broken = [&[0][..], &rows, &[6, 0x40, 0, 6, 0x40, 0, 3, 2, 1, 1, 1, 1, 5]].concat();
+    let begun_again = [&[0][..], &rows, &[6, 0x42, 0], &whole].concat();
+    let elsewhere = [&[0][..], &rows, &[6, 0x41, 1, 7, 5]].concat();
+    vec![
+        broken,
+        begun_again,
+        elsewhere,
+        whole,
+        out_of_order,
+        torn,
+        long,
+        vec![0, 5],
+        vec![1, 2, 0, 0, 6, 9, 1, 0],
+    ]
 }
 
 /// A directory that goes with the run.

@@ -75,8 +75,8 @@ async fn a_snapshot_put_in_force_during_a_copy_stays() {
     change(&sender.state, 9, 0, 3, Some(b"received"));
     fixture.state.flush().await.unwrap();
     sender.state.flush().await.unwrap();
-    let mut receiver = fixture.state.receive().unwrap();
-    for chunk in sender.state.snapshot().chunks() {
+    let mut receiver = fixture.state.receive();
+    for chunk in sender.state.snapshot().chunks(None) {
         receiver.push(&chunk.unwrap()).unwrap();
     }
     let received = receiver.finish().unwrap();
