@@ -75,7 +75,7 @@ impl Applications {
 /// Removes rows that nothing depends on any more from durable `tables`: writes and deletes at most `rows_max` (or a few, if
 /// that is less than ten), and answers whether there is more to do. For one member alone, outside apply.
 pub fn sweep(tables: &mut dyn Tables, rows_max: usize) -> Result<bool, Stop> {
-    let Some(kv::Removal { rows, progress, more }) = kv::removable(&*tables, rows_max.saturating_sub(1) / 5)?
+    let Some(kv::Removal { rows, progress, more }) = kv::removable(&*tables, rows_max.saturating_sub(1) / 4)?
     else {
         return Ok(false);
     };

@@ -131,9 +131,9 @@ const GOLDEN: [&str; 20] = [
 ];
 /// The digests of the first so many: those that came later must not have changed what they do.
 const DIGESTS: [(usize, &str); 3] = [
-    (16, "72be9a72d972259b8ebdf4444a71798078b115d9c756fa4c93395b89aa96d45d"),
-    (19, "4747f390de53f14dce82ecbdf587de66f19ade7a7be10a6325c3f72532473477"),
-    (20, "7beca115220d597d0a3dc2c2341aec63ef57719495f89626fdb249308d0c0f89"),
+    (16, "1b04395a937644c191dd3069dca52f509ed34139fc3a227d6b3b31973e4e4f99"),
+    (19, "4c32882fbc8910446d0587986b824ac40418de7ca46981d89072c2257d22aeeb"),
+    (20, "b4ccf6cc0e8bec33d0a0894edccb5a455786825fb3b86920467475a5c27c3174"),
 ];
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,11 +1,11 @@
 //! Reading the history of changes: what a watch replays, and goes on from wherever it was.
 
-use super::rows::{self, Past};
+use super::chain::Older;
+use super::history::{self, Past};
 use super::write::key_value;
-use super::{Change, Changed, Changes, Kv, PAGE_BYTES, Refusal, Revision, Since};
+use super::{Change, Changed, Changes, KeyValue, Kv, PAGE_BYTES, Refusal, Revision, Since};
 use crate::Stop;
 use crate::tables::Tables;
-use bytes::Bytes;
 
 /// Changes one page looks at, those outside of its range included; the command that brings it there is still looked at whole.
 const PAGE_CHANGES_EXAMINED: usize = 10_000;
@@ -24,8 +24,8 @@ impl Kv {
         let mut page =
             Changes { revision: current, changes: Vec::new(), next: Revision::first(current + 1).max(*from) };
         let (mut bytes, mut main) = (0, None);
-        for (examined, row) in rows::history(tables, *from, Revision::last(current)).enumerate() {
-            let (_, _, revision, Past { key, put }) = row?;
+        for (examined, row) in history::changes(tables, *from, Revision::last(current)).enumerate() {
+            let (_, _, revision, Past { key, older, put }) = row?;
             let begins = main.replace(revision.main) != Some(revision.main);
             let full = if begins {
                 examined >= PAGE_CHANGES_EXAMINED || bytes >= PAGE_BYTES
@@ -40,10 +40,8 @@ impl Kv {
                 continue;
             }
             // What came before a change at the compaction itself may be gone, on this member or on another.
-            let previous = match *previous && revision.main > compacted {
-                true => before(tables, &key, revision)?,
-                false => None,
-            };
+            let older = older.filter(|_| *previous && revision.main > compacted);
+            let previous = older.map(|older| put_before(tables, older)).transpose()?;
             bytes += key.len() + previous.as_ref().map_or(0, |row| row.value.len());
             let change = match put {
                 Some((stamp, value)) => {
@@ -59,11 +57,10 @@ impl Kv {
 }
 
 /// What a key was before a change.
-fn before(tables: &dyn Tables, key: &Bytes, revision: Revision) -> Result<Option<super::KeyValue>, Stop> {
-    match rows::before(tables, key, revision)? {
-        Some((key, revision, Some(stamp))) => {
-            Ok(Some(key_value(key, rows::value(tables, revision)?, revision, stamp)))
-        }
-        _ => Ok(None),
+fn put_before(tables: &dyn Tables, older: Older) -> Result<KeyValue, Stop> {
+    let Past { key, put, .. } = history::change(tables, older.previous)?;
+    match put {
+        Some((stamp, value)) => Ok(key_value(key, value, older.previous, stamp)),
+        None => Err(Stop::Broken(format!("the change before a change is no put: {older:?}"))),
     }
 }

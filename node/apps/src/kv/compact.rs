@@ -3,11 +3,14 @@
 //! A compaction takes effect in apply, at once and on every member alike, by its number alone. The rows it makes
 //! invisible are removed later, by each member in its own time.
 
-use super::rows::{self, Past, Swept};
+use super::chain::put_at;
+use super::history::{self, Past};
+use super::rows::{self, Ended, Swept};
 use super::{Event, Kv, Refusal, Reply, Revision};
 use crate::Stop;
 use crate::tables::{Digester, RowKey, Table, Tables};
 use bytes::Bytes;
+use std::ops::Bound;
 
 impl Kv {
     pub(super) fn compact(
@@ -68,7 +71,7 @@ pub struct Removal {
 
 /// The next batch of rows that may be removed; `None` when there are none.
 ///
-/// Looks at no more than `examined_max` changes (at least one) and names no more than five times as many rows. To be computed from durable state (a checkpoint), never
+/// Looks at no more than `examined_max` changes (at least one) and names no more than four times as many rows. To be computed from durable state (a checkpoint), never
 /// from what a crash could take back: a compaction that was lost must not have removed anything.
 ///
 /// A change is what makes an older one removable: the put or tombstone it replaced. So each batch looks only at changes
@@ -90,18 +93,16 @@ pub fn removable(tables: &dyn Tables, examined_max: usize) -> Result<Option<Remo
     }
     let mut position = done;
     if from < done {
-        for (examined, change) in rows::history(tables, from, Revision::last(compacted)).enumerate() {
-            let (_, _, revision, Past { key, put }) = change?;
+        for (examined, change) in history::changes(tables, from, Revision::last(compacted)).enumerate() {
+            let (_, _, revision, Past { key, older, put }) = change?;
             if examined == examined_max {
                 position = revision;
                 break;
             }
-            if let Some((_, older, _)) = rows::before(tables, &key, revision)? {
-                removed.extend(rows::places(&key, older));
-            }
+            removed.extend(older.map(|older| history::place(older.previous)));
             // A tombstone exactly at the compaction stays: whoever watches from there must see the delete.
             if put.is_none() && revision.main < compacted {
-                removed.extend(rows::places(&key, revision));
+                removed.extend([history::place(revision), (rows::ENDED, rows::ended_key(&key, revision))]);
             }
         }
     }
@@ -131,23 +132,23 @@ pub(crate) fn digest(tables: &dyn Tables, digester: &mut Digester) -> Result<(),
     digester.table(tables, rows::STATE)?;
     digester.table(tables, rows::LIVE)?;
     let compacted = rows::state(tables)?.and_then(|state| state.compacted);
-    let visible = |key: &[u8], revision: Revision, is_put: bool| match compacted {
-        Some(compacted) if revision.main < compacted => {
-            let newest = rows::newest(tables, key, Revision::last(compacted))?;
-            Ok::<_, Stop>(is_put && newest.is_some_and(|(_, newest, _)| newest == revision))
-        }
-        _ => Ok(true),
-    };
-    for version in rows::versions(tables) {
-        let (row_key, row, (key, revision, stamp)) = version?;
-        if visible(&key, revision, stamp.is_some())? {
-            digester.row(rows::VERSIONS, &row_key, &row);
+    for life in rows::ended(tables, Bound::Unbounded, Bound::Unbounded, false) {
+        let (row_key, row, Ended { revision, .. }) = life?;
+        if compacted.is_none_or(|compacted| revision.main >= compacted) {
+            digester.row(rows::ENDED, &row_key, &row);
         }
     }
-    for change in rows::history(tables, Revision::first(0), Revision::last(u64::MAX)) {
-        let (row_key, row, revision, Past { key, put }) = change?;
-        if visible(&key, revision, put.is_some())? {
-            digester.row(rows::HISTORY, &row_key, &row);
+    for change in history::changes(tables, Revision::first(0), Revision::last(u64::MAX)) {
+        let (row_key, row, revision, Past { key, put, .. }) = change?;
+        let visible = match compacted {
+            Some(compacted) if revision.main < compacted => {
+                let readable = put_at(tables, &key, rows::live(tables, &key)?.as_ref(), compacted)?;
+                put.is_some() && readable.is_some_and(|(readable, _)| readable == revision)
+            }
+            _ => true,
+        };
+        if visible {
+            digester.row(history::HISTORY, &row_key, &row);
         }
     }
     for minute in rows::minutes(tables, u64::MAX, false) {

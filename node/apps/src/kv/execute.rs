@@ -4,7 +4,8 @@
 //! * Comparisons, and the revisions that reads name, are judged by the state before the first change.
 //! * What one command may look at, change and answer is bounded, whatever it names: beyond a bound it is refused whole.
 
-use super::rows::{self, Live, Stamp, State};
+use super::history;
+use super::rows::{self, Live, Stamp};
 use super::txn::{Compare, Keys, Operation, OperationReply, Relation, Target, Txn, TxnReply};
 use super::write::Writer;
 use super::{CHANGES_MAX, DeleteRange, Event, KeyRange, Kv, READ_BYTES_MAX, Refusal, Reply};
@@ -64,9 +65,9 @@ impl Kv {
                     OperationReply::Put { create_revision: create, version }
                 }
                 Operation::Delete(keys) => {
-                    let doomed = found(keys, writer.state(), writer.tables(), &mut budget)?;
+                    let doomed = found(keys, writer.tables(), &mut budget)?;
                     let deleted = OperationReply::Deleted { keys: doomed.len() as u64 };
-                    doomed.into_iter().for_each(|(key, live)| writer.delete(key, live));
+                    doomed.into_iter().for_each(|(key, live)| writer.delete(key, &live));
                     deleted
                 }
                 read => Kv { state: writer.state() }.read(read, writer.tables(), &mut budget)?,
@@ -102,7 +103,7 @@ impl Kv {
         };
         let mut doomed = Vec::new();
         let mut more = false;
-        for live in live(range, self.state, tables) {
+        for live in live(range, tables) {
             if doomed.len() == limit {
                 more = true;
                 break;
@@ -114,7 +115,7 @@ impl Kv {
         }
         let deleted = doomed.len() as u64;
         let mut writer = Writer::new(self.state, tables);
-        doomed.into_iter().for_each(|(key, live)| writer.delete(key, live));
+        doomed.into_iter().for_each(|(key, live)| writer.delete(key, &live));
         let (state, events) = writer.finish(at);
         self.state = state;
         Ok((Reply::DeletedRange { revision: state.revision, deleted, more }, events))
@@ -152,13 +153,13 @@ impl Kv {
     fn holds(&self, compare: &Compare, tables: &dyn Tables, budget: &mut Budget) -> Result<bool, Stop> {
         let mut none = true;
         match &compare.keys {
-            Keys::One(key) => return compared(compare, rows::live(tables, key)?, tables, budget),
+            Keys::One(key) => return compared(compare, rows::live(tables, key)?.as_ref(), tables, budget),
             Keys::Range(range) => {
-                for live in live(range, self.state, tables) {
+                for live in live(range, tables) {
                     let (_, live) = live?;
                     none = false;
                     budget.keys(1)?;
-                    if !compared(compare, Some(live), tables, budget)? {
+                    if !compared(compare, Some(&live), tables, budget)? {
                         return Ok(false);
                     }
                 }
@@ -198,11 +199,11 @@ impl Kv {
 
 fn compared(
     compare: &Compare,
-    live: Option<Live>,
+    live: Option<&Live>,
     tables: &dyn Tables,
     budget: &mut Budget,
 ) -> Result<bool, Stop> {
-    let number = |of: fn(Live) -> u64| live.map_or(0, of);
+    let number = |of: fn(&Live) -> u64| live.map_or(0, of);
     let ordering = match &compare.target {
         Target::Version(operand) => number(|live| live.stamp.version).cmp(operand),
         Target::CreateRevision(operand) => number(|live| live.stamp.create).cmp(operand),
@@ -210,7 +211,7 @@ fn compared(
         Target::Value(operand) => match live {
             None => return Ok(false),
             Some(live) => {
-                let value = rows::value(tables, live.revision)?;
+                let value = history::value(tables, live.revision)?;
                 budget.bytes(value.len())?;
                 value.cmp(operand)
             }
@@ -225,15 +226,10 @@ fn compared(
 }
 
 /// The keys that exist now, with all changes made so far.
-fn found(
-    keys: &Keys,
-    state: State,
-    tables: &dyn Tables,
-    budget: &mut Budget,
-) -> Result<Vec<(Bytes, Live)>, Stop> {
+fn found(keys: &Keys, tables: &dyn Tables, budget: &mut Budget) -> Result<Vec<(Bytes, Live)>, Stop> {
     match keys {
         Keys::One(key) => Ok(rows::live(tables, key)?.map(|live| (key.clone(), live)).into_iter().collect()),
-        Keys::Range(range) => live(range, state, tables)
+        Keys::Range(range) => live(range, tables)
             .map(|live| {
                 budget.keys(1)?;
                 live
@@ -245,12 +241,8 @@ fn found(
 /// The keys of a range that exist.
 fn live<'a>(
     range: &KeyRange,
-    state: State,
     tables: &'a dyn Tables,
 ) -> impl Iterator<Item = Result<(Bytes, Live), Stop>> + use<'a> {
-    let keys = Kv { state }.keys(range, None, state.revision, tables);
-    keys.filter_map(|found| match found {
-        Ok((key, put)) => put.map(|(revision, stamp)| Ok((key, Live { revision, stamp }))),
-        Err(stop) => Some(Err(stop)),
-    })
+    let (start, end) = range.bounds(None);
+    rows::lives(tables, start, end)
 }

@@ -8,14 +8,14 @@
 //! of one command).
 //!
 //! ```text
-//! kv.live      key                          01 main sub create version lease
-//!              one row per key that exists: its newest put, without the value
-//! kv.versions  text(key) main sub           01 01 create version lease          a put
-//!                                           01 00                               a tombstone
-//!              every change, by key: finds what a key was at a revision
-//! kv.history   main sub                     01 01 create version lease n key value
-//!                                           01 00 n key
-//!              every change, in order, n (2 bytes) the length of the key: values, and what a watch will replay
+//! kv.live      key                          01 main sub create version lease (main sub)*
+//!              one row per key that exists: its newest put, without the value, and the marks of `chain.rs`
+//! kv.history   main sub                     01 01 create version lease older? n key value      a put
+//!                                           01 00 older n key                                  a tombstone
+//!              every change, in order, n (2 bytes) the length of the key: values, and what a watch will replay;
+//!              `older` = (main sub) (main sub), two earlier puts of the key, not there in its first
+//! kv.ended     text(key) main sub           01 create
+//!              one row per tombstone: the life of the key that it ended
 //! kv.clock     minute since 1970            01 first
 //!              the first revision written in each minute: finds what was readable an hour ago
 //! kv.state     "1"                          01 revision compacted? minute?
@@ -26,7 +26,7 @@
 //!
 //! Invariants:
 //! * Only a command that changes a key takes a revision; nothing of our own ever does.
-//! * One command changes a key at most once, so a key has at most one row per main revision.
+//! * One command changes a key at most once, so a key has at most one change per main revision.
 //! * No answer, no digest and no later command depends on a row that [`removable`] names.
 //!
 //! Leases fit in later: one is a number in every put's row, and a table of its own.
@@ -34,10 +34,12 @@
 //! Not here: who proposes a compaction (the leader, from [`Query::Compactable`]); removing the rows (`storage`); waiting
 //! for changes (`shards`).
 
+mod chain;
 mod changes;
 mod command;
 mod compact;
 mod execute;
+mod history;
 mod range;
 mod read;
 mod rows;
@@ -75,7 +77,7 @@ pub const READ_BYTES_MAX: usize = 2 << 20;
 
 /// Every table of the store.
 pub(crate) const TABLES: [Table; 6] =
-    [rows::STATE, rows::LIVE, rows::VERSIONS, rows::HISTORY, rows::CLOCK, rows::SWEPT];
+    [rows::STATE, rows::LIVE, history::HISTORY, rows::ENDED, rows::CLOCK, rows::SWEPT];
 
 /// The key/value store: its numbers; all rows are in its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::ops::Bound;
 
 /// The place of a change in the history of all keys: changes of one command share `main` and count `sub` from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,6 +54,15 @@ impl KeyRange {
             (a, b) => a.or(b),
         };
         KeyRange { start: self.start.max(other.start), end }
+    }
+
+    /// The keys of the range, those behind `after`.
+    pub(super) fn bounds<'a>(&'a self, after: Option<&'a Bytes>) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+        let start = match after {
+            Some(after) if *after >= self.start => Bound::Excluded(&after[..]),
+            _ => Bound::Included(&self.start[..]),
+        };
+        (start, self.end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..])))
     }
 
     /// Whether a key lies in the range.

@@ -1,14 +1,18 @@
 //! Reads of one key and of a range, now or at an older revision.
 
-use super::rows::{self, Stamp};
+use super::chain::put_at;
+use super::history;
+use super::rows::{self, Ended, Live, Stamp};
 use super::write::{check_key, key_value};
 use super::{
     Continuation, Detail, KeyRange, KeyValue, Kv, List, PAGE_BYTES, PAGE_ROWS_MAX, Page, Refusal, Reply,
     Revision,
 };
 use crate::Stop;
-use crate::tables::{Range, RowKey, Tables};
+use crate::tables::Tables;
 use bytes::Bytes;
+use std::cmp::Ordering;
+use std::iter::Peekable;
 use std::ops::Bound;
 
 /// Keys one page looks at, deleted ones included. Bounds the time that apply waits for a page.
@@ -32,14 +36,10 @@ impl Kv {
     ) -> Result<Option<KeyValue>, Stop> {
         check_key(&key)?;
         let at = self.readable(revision)?;
-        let found = match rows::live(tables, &key)? {
-            Some(live) if live.revision.main <= at => Some((live.revision, live.stamp)),
-            None if at == self.state.revision => None,
-            _ => put_at(tables, &key, at)?,
-        };
+        let found = put_at(tables, &key, rows::live(tables, &key)?.as_ref(), at)?;
         match found {
             Some((revision, stamp)) => {
-                Ok(Some(key_value(key, rows::value(tables, revision)?, revision, stamp)))
+                Ok(Some(key_value(key, history::value(tables, revision)?, revision, stamp)))
             }
             None => Ok(None),
         }
@@ -83,7 +83,7 @@ impl Kv {
             let value = match detail {
                 Detail::CountOnly => continue,
                 Detail::KeysOnly => Bytes::new(),
-                Detail::Whole => rows::value(tables, revision)?,
+                Detail::Whole => history::value(tables, revision)?,
             };
             bytes += key.len() + value.len();
             page.rows.push(key_value(key, value, revision, stamp));
@@ -110,61 +110,100 @@ impl Kv {
         at: u64,
         tables: &'a dyn Tables,
     ) -> Box<dyn Iterator<Item = Result<Found, Stop>> + 'a> {
-        let start = match after {
-            Some(after) if *after >= range.start => Bound::Excluded(after.clone()),
-            _ => Bound::Included(range.start.clone()),
-        };
+        let (start, end) = range.bounds(after);
+        let lives = rows::lives(tables, start, end);
         if at == self.state.revision {
-            let start = start.map(|key| RowKey::from_slice(&key));
-            let end =
-                range.end.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(RowKey::from_slice(key)));
-            Box::new(tables.scan(rows::LIVE, Range { start, end }, false).map(|row| {
-                let (key, row) = row?;
-                let live = rows::parse_live(&key, &row)?;
-                Ok((key, Some((live.revision, live.stamp))))
-            }))
+            Box::new(lives.map(|live| live.map(|(key, live)| (key, Some((live.revision, live.stamp))))))
         } else {
-            Box::new(KeysAt { tables, at, position: start, end: range.end.clone() })
+            let position = start.map(Bytes::copy_from_slice);
+            let ended =
+                EndedKeys { tables, compacted: self.state.compacted, position, end: range.end.clone() };
+            Box::new(KeysAt { tables, at, lives: lives.peekable(), ended: ended.peekable() })
         }
     }
 }
 
-/// A key's newest put at a revision; `None` if it did not exist then.
-fn put_at(tables: &dyn Tables, key: &[u8], at: u64) -> Result<Option<(Revision, Stamp)>, Stop> {
-    let version = rows::newest(tables, key, Revision::last(at))?;
-    Ok(version.and_then(|(_, revision, stamp)| Some((revision, stamp?))))
-}
-
-/// The keys of a range as of an older revision. Steps from key to key, however many versions each has.
-struct KeysAt<'a> {
+/// The keys of a range as of an older revision: those that exist now, and those that were deleted.
+struct KeysAt<'a, L: Iterator, E: Iterator> {
     tables: &'a dyn Tables,
     at: u64,
-    position: Bound<Bytes>,
-    end: Option<Bytes>,
+    lives: Peekable<L>,
+    ended: Peekable<E>,
 }
 
-impl KeysAt<'_> {
-    fn step(&mut self) -> Result<Option<Found>, Stop> {
-        let start = match &self.position {
-            Bound::Excluded(key) => Bound::Excluded(rows::version_key(key, Revision::last(u64::MAX))),
-            Bound::Included(key) => Bound::Included(rows::version_key(key, Revision::first(0))),
-            Bound::Unbounded => Bound::Unbounded,
+impl<L, E> Iterator for KeysAt<'_, L, E>
+where
+    L: Iterator<Item = Result<(Bytes, Live), Stop>>,
+    E: Iterator<Item = Result<Bytes, Stop>>,
+{
+    type Item = Result<Found, Stop>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = match (self.lives.peek(), self.ended.peek()) {
+            (None, None) => return None,
+            (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
+            (_, Some(Err(_))) | (None, Some(_)) => Ordering::Greater,
+            (Some(Ok((live, _))), Some(Ok(ended))) => live.cmp(ended),
         };
-        let end = match &self.end {
-            Some(end) => Bound::Excluded(rows::version_key(end, Revision::first(0))),
-            None => Bound::Unbounded,
+        let live = if order.is_le() { self.lives.next() } else { None };
+        let ended = if order.is_ge() { self.ended.next() } else { None };
+        self.found(live.transpose(), ended.transpose()).transpose()
+    }
+}
+
+impl<L: Iterator, E: Iterator> KeysAt<'_, L, E> {
+    fn found(
+        &self,
+        live: Result<Option<(Bytes, Live)>, Stop>,
+        ended: Result<Option<Bytes>, Stop>,
+    ) -> Result<Option<Found>, Stop> {
+        let (key, live) = match (live?, ended?) {
+            (Some((key, live)), _) => (key, Some(live)),
+            (None, Some(key)) => (key, None),
+            (None, None) => return Ok(None),
         };
-        let Some((key, oldest, _)) = rows::version_between(self.tables, start, end, false)? else {
-            return Ok(None);
-        };
-        self.position = Bound::Excluded(key.clone());
-        let put = if oldest.main <= self.at { put_at(self.tables, &key, self.at)? } else { None };
+        let put = put_at(self.tables, &key, live.as_ref(), self.at)?;
         Ok(Some((key, put)))
     }
 }
 
-impl Iterator for KeysAt<'_> {
-    type Item = Result<Found, Stop>;
+/// The keys of a range that were deleted, those before the compaction left out: their rows may be gone, on this member or on
+/// another. Steps from key to key, however many lives each had.
+struct EndedKeys<'a> {
+    tables: &'a dyn Tables,
+    compacted: Option<u64>,
+    position: Bound<Bytes>,
+    end: Option<Bytes>,
+}
+
+impl EndedKeys<'_> {
+    fn step(&mut self) -> Result<Option<Bytes>, Stop> {
+        loop {
+            let start = match &self.position {
+                Bound::Excluded(key) => Bound::Excluded(rows::ended_key(key, Revision::last(u64::MAX))),
+                Bound::Included(key) => Bound::Included(rows::ended_key(key, Revision::first(0))),
+                Bound::Unbounded => Bound::Unbounded,
+            };
+            let end = match &self.end {
+                Some(end) => Bound::Excluded(rows::ended_key(end, Revision::first(0))),
+                None => Bound::Unbounded,
+            };
+            let Some((_, _, Ended { key, .. })) =
+                rows::ended(self.tables, start, end, false).next().transpose()?
+            else {
+                return Ok(None);
+            };
+            self.position = Bound::Excluded(key.clone());
+            let than = self.compacted.map_or(0, |compacted| compacted.saturating_sub(1));
+            if rows::ended_after(self.tables, &key, than)?.is_some() {
+                return Ok(Some(key));
+            }
+        }
+    }
+}
+
+impl Iterator for EndedKeys<'_> {
+    type Item = Result<Bytes, Stop>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

@@ -1,6 +1,7 @@
 //! The tables of the key/value store, drawn in the head of [`super`]: rows to bytes and back.
 
 use super::Revision;
+use super::chain::{Marks, marks_count};
 use crate::keys::{put_text, take_text, take_u32, take_u64};
 use crate::tables::{Range, RowKey, Table, Tables};
 use crate::{Stop, keys};
@@ -9,8 +10,7 @@ use std::ops::Bound;
 
 pub(super) const STATE: Table = Table("kv.state");
 pub(super) const LIVE: Table = Table("kv.live");
-pub(super) const VERSIONS: Table = Table("kv.versions");
-pub(super) const HISTORY: Table = Table("kv.history");
+pub(super) const ENDED: Table = Table("kv.ended");
 pub(super) const CLOCK: Table = Table("kv.clock");
 pub(super) const SWEPT: Table = Table("kv.swept");
 
@@ -18,9 +18,7 @@ pub(super) const SWEPT: Table = Table("kv.swept");
 pub(super) const ONLY: &[u8] = b"1";
 
 /// The first byte of every row.
-const FORMAT: u8 = 1;
-const DELETE: u8 = 0;
-const PUT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 
 /// What a put leaves beside its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,18 +32,21 @@ pub(super) struct Stamp {
 }
 
 /// A row of [`LIVE`]: the newest put of a key that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Live {
     pub revision: Revision,
     pub stamp: Stamp,
+    pub marks: Marks,
 }
 
-/// A row of [`HISTORY`].
+/// A row of [`ENDED`]: a life of a key that a delete ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Past {
+pub(super) struct Ended {
     pub key: Bytes,
-    /// `None` = a tombstone.
-    pub put: Option<(Stamp, Bytes)>,
+    /// The tombstone.
+    pub revision: Revision,
+    /// The revision that created the key.
+    pub create: u64,
 }
 
 /// The row of [`STATE`]: what the store keeps in memory.
@@ -59,36 +60,36 @@ pub(super) struct State {
     pub minute: Option<u64>,
 }
 
-fn broken(table: Table, key: &[u8]) -> Stop {
+pub(super) fn broken(table: Table, key: &[u8]) -> Stop {
     Stop::Broken(format!("unreadable row of {}: {}", table.0, key.escape_ascii()))
 }
 
-fn revision_key(revision: Revision) -> RowKey {
+pub(super) fn revision_key(revision: Revision) -> RowKey {
     let mut out = RowKey::new();
     out.extend_from_slice(&revision.main.to_be_bytes());
     out.extend_from_slice(&revision.sub.to_be_bytes());
     out
 }
 
-fn put_revision(out: &mut BytesMut, revision: Revision) {
+pub(super) fn put_revision(out: &mut BytesMut, revision: Revision) {
     out.put_u64(revision.main);
     out.put_u32(revision.sub);
 }
 
-fn take_revision(bytes: &[u8]) -> Option<(Revision, &[u8])> {
+pub(super) fn take_revision(bytes: &[u8]) -> Option<(Revision, &[u8])> {
     let (main, rest) = take_u64(bytes)?;
     let (sub, rest) = take_u32(rest)?;
     Some((Revision { main, sub }, rest))
 }
 
-fn put_stamp(out: &mut BytesMut, stamp: Stamp) {
+pub(super) fn put_stamp(out: &mut BytesMut, stamp: Stamp) {
     let Stamp { create, version, lease } = stamp;
     out.put_u64(create);
     out.put_u64(version);
     out.put_u64(lease);
 }
 
-fn take_stamp(bytes: &[u8]) -> Option<(Stamp, &[u8])> {
+pub(super) fn take_stamp(bytes: &[u8]) -> Option<(Stamp, &[u8])> {
     let (create, rest) = take_u64(bytes)?;
     let (version, rest) = take_u64(rest)?;
     let (lease, rest) = take_u64(rest)?;
@@ -110,7 +111,7 @@ fn take_option(bytes: &[u8]) -> Option<(Option<u64>, &[u8])> {
     }
 }
 
-fn formatted(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn formatted(bytes: &[u8]) -> Option<&[u8]> {
     bytes.strip_prefix(&[FORMAT])
 }
 
@@ -141,151 +142,85 @@ pub(super) fn live(tables: &dyn Tables, key: &[u8]) -> Result<Option<Live>, Stop
     tables.get(LIVE, key)?.map(|row| parse_live(key, &row)).transpose()
 }
 
-pub(super) fn parse_live(key: &[u8], row: &[u8]) -> Result<Live, Stop> {
+fn parse_live(key: &[u8], row: &[u8]) -> Result<Live, Stop> {
     let parse = || {
         let (revision, rest) = take_revision(formatted(row)?)?;
-        let (stamp, rest) = take_stamp(rest)?;
-        rest.is_empty().then_some(Live { revision, stamp })
+        let (stamp, mut rest) = take_stamp(rest)?;
+        let mut marks = Marks::new();
+        for _ in 0..marks_count(stamp.version) {
+            let (mark, behind) = take_revision(rest)?;
+            marks.push(mark);
+            rest = behind;
+        }
+        rest.is_empty().then_some(Live { revision, stamp, marks })
     };
     parse().ok_or_else(|| broken(LIVE, key))
 }
 
-pub(super) fn put_live(tables: &mut dyn Tables, key: &[u8], live: Live) {
-    let mut out = BytesMut::with_capacity(37);
+/// The keys of a range that exist, in order.
+pub(super) fn lives<'t>(
+    tables: &'t dyn Tables,
+    start: Bound<&[u8]>,
+    end: Bound<&[u8]>,
+) -> impl Iterator<Item = Result<(Bytes, Live), Stop>> + use<'t> {
+    let range = Range { start: start.map(RowKey::from_slice), end: end.map(RowKey::from_slice) };
+    tables.scan(LIVE, range, false).map(|row| {
+        let (key, row) = row?;
+        let live = parse_live(&key, &row)?;
+        Ok((key, live))
+    })
+}
+
+pub(super) fn put_live(tables: &mut dyn Tables, key: &[u8], live: &Live) {
+    let mut out = BytesMut::with_capacity(37 + 12 * live.marks.len());
     out.put_u8(FORMAT);
     put_revision(&mut out, live.revision);
     put_stamp(&mut out, live.stamp);
+    live.marks.iter().for_each(|mark| put_revision(&mut out, *mark));
     tables.put(LIVE, key, out.freeze());
 }
 
-/// The key of a row of [`VERSIONS`].
-pub(super) fn version_key(key: &[u8], revision: Revision) -> RowKey {
+/// The key of a row of [`ENDED`].
+pub(super) fn ended_key(key: &[u8], revision: Revision) -> RowKey {
     let mut out = RowKey::new();
     put_text(&mut out, key);
     out.extend_from_slice(&revision_key(revision));
     out
 }
 
-/// A row of [`VERSIONS`]: a change of a key, and what a put left (`None` = a tombstone).
-pub(super) type Version = (Bytes, Revision, Option<Stamp>);
-
-fn parse_version(row_key: &Bytes, row: &[u8]) -> Result<Version, Stop> {
-    let parse = || {
-        let (key, rest) = take_text(row_key)?;
-        let (revision, rest) = take_revision(&rest)?;
-        let (&kind, stamp) = formatted(row)?.split_first()?;
-        let stamp = match (kind, stamp) {
-            (DELETE, []) => None,
-            (PUT, stamp) => Some(take_stamp(stamp).filter(|(_, rest)| rest.is_empty())?.0),
-            _ => return None,
-        };
-        rest.is_empty().then_some((key, revision, stamp))
-    };
-    parse().ok_or_else(|| broken(VERSIONS, row_key))
+pub(super) fn put_ended(tables: &mut dyn Tables, ended: &Ended) {
+    let Ended { key, revision, create } = ended;
+    let mut out = BytesMut::with_capacity(9);
+    out.put_u8(FORMAT);
+    out.put_u64(*create);
+    tables.put(ENDED, &ended_key(key, *revision), out.freeze());
 }
 
-/// The first row of [`VERSIONS`] between two row keys, or the last.
-pub(super) fn version_between(
+/// The rows of [`ENDED`] between two of its keys, with their bytes.
+pub(super) fn ended(
     tables: &dyn Tables,
     start: Bound<RowKey>,
     end: Bound<RowKey>,
-    last: bool,
-) -> Result<Option<Version>, Stop> {
-    let row = tables.scan(VERSIONS, Range { start, end }, last).next().transpose()?;
-    row.map(|(key, row)| parse_version(&key, &row)).transpose()
-}
-
-/// The newest change of a key up to (and with) a revision.
-pub(super) fn newest(tables: &dyn Tables, key: &[u8], upto: Revision) -> Result<Option<Version>, Stop> {
-    let start = version_key(key, Revision::first(0));
-    version_between(tables, Bound::Included(start), Bound::Included(version_key(key, upto)), true)
-}
-
-/// The change of a key before a revision.
-pub(super) fn before(tables: &dyn Tables, key: &[u8], than: Revision) -> Result<Option<Version>, Stop> {
-    let start = version_key(key, Revision::first(0));
-    version_between(tables, Bound::Included(start), Bound::Excluded(version_key(key, than)), true)
-}
-
-/// Every row of [`VERSIONS`] with its bytes.
-pub(super) fn versions(tables: &dyn Tables) -> impl Iterator<Item = Result<(Bytes, Bytes, Version), Stop>> {
-    tables.scan(VERSIONS, Range::all(), false).map(|row| {
-        let (key, row) = row?;
-        let version = parse_version(&key, &row)?;
-        Ok((key, row, version))
-    })
-}
-
-/// Writes a change into [`HISTORY`] and [`VERSIONS`].
-pub(super) fn put_past(tables: &mut dyn Tables, revision: Revision, past: &Past) {
-    let Past { key, put } = past;
-    let mut version = BytesMut::with_capacity(26);
-    version.put_u8(FORMAT);
-    match put {
-        None => version.put_u8(DELETE),
-        Some((stamp, _)) => {
-            version.put_u8(PUT);
-            put_stamp(&mut version, *stamp);
-        }
-    }
-    let value = put.as_ref().map(|(_, value)| &value[..]).unwrap_or_default();
-    let mut history = BytesMut::with_capacity(version.len() + 2 + key.len() + value.len());
-    history.extend_from_slice(&version);
-    let key_bytes = u16::try_from(key.len()).expect("a key's length was checked before it is written");
-    history.put_u16(key_bytes);
-    history.extend_from_slice(key);
-    history.extend_from_slice(value);
-    tables.put(VERSIONS, &version_key(key, revision), version.freeze());
-    tables.put(HISTORY, &revision_key(revision), history.freeze());
-}
-
-fn parse_past(row_key: &[u8], row: &Bytes) -> Result<(Revision, Past), Stop> {
-    let parse = || {
-        let (revision, end) = take_revision(row_key)?;
-        let (&kind, rest) = formatted(row)?.split_first()?;
-        let (stamp, rest) = match kind {
-            DELETE => (None, rest),
-            PUT => take_stamp(rest).map(|(stamp, rest)| (Some(stamp), rest))?,
-            _ => return None,
-        };
-        let (key_bytes, rest) = rest.split_first_chunk()?;
-        let (key, value) = rest.split_at_checked(u16::from_be_bytes(*key_bytes).into())?;
-        let put = stamp.map(|stamp| (stamp, row.slice_ref(value)));
-        let whole = end.is_empty() && (put.is_some() || value.is_empty());
-        whole.then(|| (revision, Past { key: row.slice_ref(key), put }))
+    reverse: bool,
+) -> impl Iterator<Item = Result<(Bytes, Bytes, Ended), Stop>> {
+    let parse = |row_key: &Bytes, row: &[u8]| {
+        let (key, rest) = take_text(row_key)?;
+        let (revision, end) = take_revision(&rest)?;
+        let (create, rest) = take_u64(formatted(row)?)?;
+        (end.is_empty() && rest.is_empty()).then_some(Ended { key, revision, create })
     };
-    parse().ok_or_else(|| broken(HISTORY, row_key))
-}
-
-/// The value of a put.
-pub(super) fn value(tables: &dyn Tables, revision: Revision) -> Result<Bytes, Stop> {
-    let row_key = revision_key(revision);
-    let row = tables.get(HISTORY, &row_key)?;
-    let past = row.map(|row| parse_past(&row_key, &row)).transpose()?;
-    match past {
-        Some((_, Past { put: Some((_, value)), .. })) => Ok(value),
-        _ => Err(Stop::Broken(format!("no put in {} at {revision:?}", HISTORY.0))),
-    }
-}
-
-/// The rows of [`HISTORY`] from one revision to another (both included), with their bytes.
-pub(super) fn history(
-    tables: &dyn Tables,
-    from: Revision,
-    upto: Revision,
-) -> impl Iterator<Item = Result<(Bytes, Bytes, Revision, Past), Stop>> {
-    let range =
-        Range { start: Bound::Included(revision_key(from)), end: Bound::Included(revision_key(upto)) };
-    tables.scan(HISTORY, range, false).map(|row| {
-        let (key, row) = row?;
-        let (revision, past) = parse_past(&key, &row)?;
-        Ok((key, row, revision, past))
+    tables.scan(ENDED, Range { start, end }, reverse).map(move |row| {
+        let (row_key, row) = row?;
+        let ended = parse(&row_key, &row).ok_or_else(|| broken(ENDED, &row_key))?;
+        Ok((row_key, row, ended))
     })
 }
 
-/// Where the rows of a change stand.
-pub(super) fn places(key: &[u8], revision: Revision) -> [(Table, RowKey); 2] {
-    [(VERSIONS, version_key(key, revision)), (HISTORY, revision_key(revision))]
+/// The first life of a key that ended after a revision.
+pub(super) fn ended_after(tables: &dyn Tables, key: &[u8], than: u64) -> Result<Option<Ended>, Stop> {
+    let start = Bound::Excluded(ended_key(key, Revision::last(than)));
+    let end = Bound::Included(ended_key(key, Revision::last(u64::MAX)));
+    Ok(ended(tables, start, end, false).next().transpose()?.map(|(_, _, ended)| ended))
 }
 
 /// Notes the first revision written in a minute.

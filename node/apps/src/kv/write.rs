@@ -1,6 +1,7 @@
 //! Puts and deletes.
 
-use super::rows::{self, Live, Past, Stamp, State};
+use super::history::{self, Past};
+use super::rows::{self, Ended, Live, Stamp, State};
 use super::{
     Change, Delete, Event, KEY_BYTES_MAX, KeyValue, Kv, Put, Refusal, Reply, Revision, VALUE_BYTES_MAX,
 };
@@ -19,7 +20,7 @@ impl Kv {
         check_key(&key)?;
         check_value(&value)?;
         let previous = rows::live(tables, &key)?;
-        check_precondition(if_mod_revision, previous)?;
+        check_precondition(if_mod_revision, previous.as_ref())?;
         let mut writer = Writer::new(self.state, tables);
         let stamp = writer.put(key, value, previous);
         let (state, events) = writer.finish(at);
@@ -37,10 +38,10 @@ impl Kv {
         let Delete { key, if_mod_revision } = delete;
         check_key(key)?;
         let previous = rows::live(tables, key)?;
-        check_precondition(*if_mod_revision, previous)?;
+        check_precondition(*if_mod_revision, previous.as_ref())?;
         let previous = previous.ok_or(Refusal::KeyNotFound)?;
         let mut writer = Writer::new(self.state, tables);
-        writer.delete(key.clone(), previous);
+        writer.delete(key.clone(), &previous);
         let (state, events) = writer.finish(at);
         self.state = state;
         Ok((Reply::Deleted { revision: state.revision }, events))
@@ -63,7 +64,7 @@ pub(super) fn check_value(value: &[u8]) -> Result<(), Stop> {
     }
 }
 
-fn check_precondition(expected: Option<u64>, previous: Option<Live>) -> Result<(), Stop> {
+fn check_precondition(expected: Option<u64>, previous: Option<&Live>) -> Result<(), Stop> {
     let current = previous.map_or(0, |live| live.revision.main);
     match expected {
         Some(expected) if expected != current => Err(Refusal::ModRevisionDiffers { current }.into()),
@@ -100,21 +101,29 @@ impl<'a> Writer<'a> {
 
     pub(super) fn put(&mut self, key: Bytes, value: Bytes, previous: Option<Live>) -> Stamp {
         let revision = self.take_revision();
-        let stamp = match previous {
-            Some(live) => Stamp { create: live.stamp.create, version: live.stamp.version + 1, lease: 0 },
-            None => Stamp { create: revision.main, version: 1, lease: 0 },
+        let (create, version) = match &previous {
+            Some(live) => (live.stamp.create, live.stamp.version + 1),
+            None => (revision.main, 1),
         };
-        rows::put_live(self.tables, &key, Live { revision, stamp });
-        rows::put_past(self.tables, revision, &Past { key: key.clone(), put: Some((stamp, value.clone())) });
+        let stamp = Stamp { create, version, lease: 0 };
+        let (older, marks) = previous.map(|live| live.next()).unzip();
+        let live = Live { revision, stamp, marks: marks.unwrap_or_default() };
+        rows::put_live(self.tables, &key, &live);
+        let past = Past { key: key.clone(), older, put: Some((stamp, value.clone())) };
+        history::append(self.tables, revision, &past);
         let change = Change::Put(key_value(key, value, revision, stamp));
-        self.events.push(Event { revision, change, previous: previous.map(|live| live.revision) });
+        self.events.push(Event { revision, change, previous: older.map(|older| older.previous) });
         stamp
     }
 
-    pub(super) fn delete(&mut self, key: Bytes, previous: Live) {
+    pub(super) fn delete(&mut self, key: Bytes, previous: &Live) {
         let revision = self.take_revision();
         self.tables.delete(rows::LIVE, &key);
-        rows::put_past(self.tables, revision, &Past { key: key.clone(), put: None });
+        let (older, _) = previous.next();
+        let past = Past { key: key.clone(), older: Some(older), put: None };
+        history::append(self.tables, revision, &past);
+        let ended = Ended { key: key.clone(), revision, create: previous.stamp.create };
+        rows::put_ended(self.tables, &ended);
         self.events.push(Event {
             revision,
             change: Change::Delete { key },
