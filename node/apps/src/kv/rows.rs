@@ -121,7 +121,9 @@ pub(super) fn state(tables: &dyn Tables) -> Result<Option<State>, Stop> {
         let (revision, rest) = take_u64(formatted(row)?)?;
         let (compacted, rest) = take_option(rest)?;
         let (minute, rest) = take_option(rest)?;
-        rest.is_empty().then_some(State { revision, compacted, minute })
+        // So one more than either is a number.
+        let counted = revision < u64::MAX && compacted.is_none_or(|compacted| compacted <= revision);
+        (counted && rest.is_empty()).then_some(State { revision, compacted, minute })
     };
     let Some(row) = tables.get(STATE, ONLY)? else { return Ok(None) };
     parse(&row).map(Some).ok_or_else(|| broken(STATE, ONLY))
