@@ -21,20 +21,20 @@ const LEASE: [&str; 1] = ["--lease-reads"];
 const LONG_LEASE: [&str; 7] =
     ["--lease-reads", "--heartbeat-ms", "100", "--election-min-ms", "200", "--election-max-ms", "6000"];
 
-/// Rounds of the leader that asked nobody.
-async fn lease_rounds(node: &Node) -> u64 {
+/// Reads of the leader that asked nobody.
+async fn lease_reads(node: &Node) -> u64 {
     let text = node.metrics().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("schedia_lease_rounds_total{shard=\"0\"} "));
+    let line = text.lines().find_map(|line| line.strip_prefix("schedia_lease_reads_total{shard=\"0\"} "));
     line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
 }
 
 /// Waits until a leader does: it needs one round of heartbeats for that.
 async fn reads_by_its_lease(wire: &Wire, leader: &Node) {
     eventually("a read by the leader's lease", PATIENCE, || async {
-        let before = lease_rounds(leader).await;
+        let before = lease_reads(leader).await;
         let read = wire.get(&leader.http_url(), "a", false).await;
-        let rounds = lease_rounds(leader).await - before;
-        if rounds > 0 { Ok(()) } else { Err(format!("{read:?} after {rounds} rounds")) }
+        let leased = lease_reads(leader).await - before;
+        if leased > 0 { Ok(()) } else { Err(format!("{read:?}, not by its lease")) }
     })
     .await;
 }

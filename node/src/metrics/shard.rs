@@ -24,7 +24,7 @@ pub struct ShardMetrics {
     /// Rounds for the index of linearizable reads, each shared by all that waited for it.
     pub read_rounds: Counter,
     /// Those of them that asked nobody: the leader had a lease.
-    pub lease_rounds: Counter,
+    pub lease_reads: Counter,
     /// Entries applied here.
     pub applied: Counter,
     /// Elections that this node stood for.
@@ -80,7 +80,7 @@ pub(super) struct Families {
     proposals_in_flight: Family<ShardLabel, Gauge>,
     reads: Family<ShardLabel, Counter>,
     read_rounds: Family<ShardLabel, Counter>,
-    lease_rounds: Family<ShardLabel, Counter>,
+    lease_reads: Family<ShardLabel, Counter>,
     applied: Family<ShardLabel, Counter>,
     elections: Family<ShardLabel, Counter>,
     leader_changes: Family<ShardLabel, Counter>,
@@ -122,7 +122,7 @@ impl Families {
             proposals_in_flight: Family::default(),
             reads: Family::default(),
             read_rounds: Family::default(),
-            lease_rounds: Family::default(),
+            lease_reads: Family::default(),
             applied: Family::default(),
             elections: Family::default(),
             leader_changes: Family::default(),
@@ -148,7 +148,7 @@ impl Families {
         r.register("proposals_in_flight", "Commands proposed through this node that wait for their reply", self.proposals_in_flight.clone());
         r.register("reads", "Queries answered by this node", self.reads.clone());
         r.register("read_rounds", "Rounds for the index of linearizable reads, each shared by all that waited", self.read_rounds.clone());
-        r.register("lease_rounds", "Rounds on the leader that asked nobody: it had a lease", self.lease_rounds.clone());
+        r.register("lease_reads", "Reads on the leader, of its own and of followers' rounds, that asked nobody: it had a lease", self.lease_reads.clone());
         r.register("entries_applied", "Entries applied by this node", self.applied.clone());
         r.register("elections", "Elections that this node stood for", self.elections.clone());
         r.register("leader_changes", "Times that this node saw another leader than before, or none", self.leader_changes.clone());
@@ -183,7 +183,7 @@ impl Families {
             proposals_in_flight: self.proposals_in_flight.get_or_create_owned(&label),
             reads: self.reads.get_or_create_owned(&label),
             read_rounds: self.read_rounds.get_or_create_owned(&label),
-            lease_rounds: self.lease_rounds.get_or_create_owned(&label),
+            lease_reads: self.lease_reads.get_or_create_owned(&label),
             applied: self.applied.get_or_create_owned(&label),
             elections: self.elections.get_or_create_owned(&label),
             leader_changes: self.leader_changes.get_or_create_owned(&label),

@@ -10,7 +10,8 @@
 //!   (a virtual machine that is suspended, or moved while it runs) breaks this.
 //! * A voter that starts again has forgotten its promises, its disk has not (`storage/promise.rs`): until they have ended it grants nothing and does not
 //!   stand for election (`super::serve`, `super::group`). A voter without the setting promises nothing, and is not counted.
-//! * A promise belongs to a term, and so does the index that is read with it: what a leader was promised before it was deposed says nothing later.
+//! * A promise belongs to a term, and so does the index that is read with it (`super::reading`): what a leader was promised before it was deposed says
+//!   nothing later.
 //! * What overrides promises ends the lease of its term first, for good: a transfer of leadership, before any member hears of it, and a request for a vote of a later
 //!   term, before raft may grant it. The leader's own vote needs no other promise: whoever asks for it ends the lease by asking.
 //!
@@ -21,6 +22,7 @@
 
 use schedia_apps::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -50,6 +52,8 @@ struct Inner {
     /// std Mutex: never held across an await.
     table: Mutex<Table>,
     news: Notify,
+    /// The newest entry that anybody was told to be committed.
+    told: AtomicU64,
 }
 
 /// What was heard in the newest term in which this node led.
@@ -83,6 +87,16 @@ impl Lease {
     pub(super) fn note(&self, id: NodeId, term: u64, sent: Instant, promise: Duration) {
         self.table().note(id, term, Answered { sent, promise });
         self.0.news.notify_waiters();
+    }
+
+    /// Somebody is about to be told that this entry is committed.
+    pub(super) fn tell(&self, index: u64) {
+        self.0.told.fetch_max(index, Ordering::AcqRel);
+    }
+
+    /// The newest entry that another member can have heard of from this one to be committed.
+    pub(super) fn told(&self) -> u64 {
+        self.0.told.load(Ordering::Acquire)
     }
 
     /// From now on no promise of this term counts, nor of any before it.

@@ -400,7 +400,8 @@ where
     }
 
     async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), RpcError> {
-        let Network { peers, shard, patience, .. } = &self.client.network;
+        let Network { peers, shard, patience, lease, .. } = &self.client.network;
+        lease.tell(request.leader_commit.map_or(0, |id| id.index));
         let (term, begun) = (request.vote.leader_id.term, Instant::now());
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         let body = wire::encode_append(&request);

@@ -1,16 +1,16 @@
 //! The index of a linearizable read: by the leader's lease if it has one, else by one round to a majority.
 //!
 //! Invariants:
-//! * The index is asked of raft's core after the read began, and the lease is looked at after that: at that moment nobody else can have committed anything
-//!   (`super::lease`), so all that was acknowledged when the read began is at or before the index. What is read then may be newer, never older.
+//! * An index is taken after the read began. In a round raft's core names it. With a lease it is the newer of what this node has applied and what it
+//!   has told others to be committed: whatever was acknowledged or read anywhere was one of the two before, once this leader has applied an entry of its own term.
+//! * The lease is looked at after that: at that moment nobody else can have committed anything (`super::lease`). What is read then may be newer, never older.
 //! * The index is at or after the first entry of the leader's own term: whoever has applied it has all of the terms before.
 
 use super::group::{Group, ReadError, leader};
-use super::types::{Types, log_id};
+use super::types::log_id;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
-use openraft::raft::linearizable_read::Linearizer;
 use schedia_api::LogId;
 use std::collections::BTreeSet;
 use tokio::time::Instant;
@@ -18,13 +18,9 @@ use tokio::time::Instant;
 impl Group {
     /// The entry that a linearizable read which begins now must have seen.
     pub(crate) async fn read_index(&self) -> Result<u64, ReadError> {
-        if let Some(index) = self.leased_index().await {
-            self.machine.metrics().lease_rounds.inc();
-            return Ok(index);
-        }
         let begun = Instant::now();
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => self.confirmed(must_see(&linearizer), begun).await,
+            Ok(linearizer) => self.confirmed(log_id(*linearizer.read_log_id().log_id()), begun).await,
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(ReadError::NotLeader { leader: leader(forward) })
             }
@@ -32,21 +28,22 @@ impl Group {
         }
     }
 
-    /// The same without asking anybody, if this node has a lease.
-    async fn leased_index(&self) -> Option<u64> {
-        if !self.promises.given || !self.has_lease(self.term()) {
+    /// The same without asking anybody, raft's core included; `None` if this node has no lease.
+    pub(crate) fn leased_index(&self) -> Option<u64> {
+        if !self.promises.given || !self.is_leader() {
             return None;
         }
-        // The core knows what is committed before anybody else does.
-        let linearizer = self.raft.get_read_linearizer(ReadPolicy::LeaseRead).await.ok()?;
-        let LogId { term, index } = must_see(&linearizer);
+        let LogId { term, index } = (*self.machine.applied().borrow())?;
+        let index = index.max(self.lease.told());
         self.has_lease(term).then_some(index)
     }
 
     /// Whether nobody else can have committed anything until now, if this node leads that term. The time is taken first.
     pub(crate) fn has_lease(&self, term: u64) -> bool {
-        let now = Instant::now();
-        self.lease.holds(term, now, self.me, &self.voters())
+        let (now, metrics) = (Instant::now(), self.raft.metrics());
+        let metrics = metrics.borrow_watched();
+        let voters = metrics.membership_config.membership().get_joint_config();
+        metrics.current_term == term && self.lease.holds(term, now, self.me, voters)
     }
 
     /// Raft's own round may count an answer to what was sent before it: see `super::lease`.
@@ -63,9 +60,4 @@ impl Group {
         let metrics = self.raft.metrics();
         metrics.borrow_watched().membership_config.membership().get_joint_config().clone()
     }
-}
-
-/// An entry of the term of the leader that named it.
-fn must_see(linearizer: &Linearizer<Types>) -> LogId {
-    log_id(*linearizer.read_log_id().log_id())
 }

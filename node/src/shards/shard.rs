@@ -341,9 +341,7 @@ impl Shard {
                 forward::serve(&self.0.proposer, request.from, &request.body, |command| self.admit(command))
                     .await
             }
-            Kind::ReadIndex => {
-                Ok(self.0.reads.serve(&self.0.group, Instant::now() + election(self.0.timings)).await)
-            }
+            Kind::ReadIndex => Ok(self.0.reads.serve(Instant::now() + election(self.0.timings)).await),
             _ => self.0.group.clone().serve(request).await,
         }
     }
@@ -419,8 +417,8 @@ impl Shard {
     }
 
     /// Rounds of this leader that asked nobody.
-    pub(super) fn lease_rounds(&self) -> u64 {
-        self.0.metrics.lease_rounds.get()
+    pub(super) fn lease_reads(&self) -> u64 {
+        self.0.metrics.lease_reads.get()
     }
 
     /// Whether promises keep everybody else from leading, if this node leads that term.
