@@ -4,22 +4,20 @@
 //! {"format":1,"store_id":"6e3c...","cluster_id":"c1","node_id":1,"seed":null,"former":null}
 //! 1f2e3d4c
 //! ```
-//! One line of JSON, and one with its CRC-32C. Written to a temporary file, synced, renamed, and the directory synced,
-//! so that a crash leaves the old or the new one.
+//! One line of JSON, and one with its CRC-32C (`line`).
 //!
 //! Invariants:
 //! * A disk draws its store id once, and it is durable before anybody hears it.
 //! * A disk that has a cluster and a node id never takes others. Reset, it becomes another disk (`reset`).
 
-use super::sync_dir;
+use super::base::invalid;
+use super::line;
 use schedia_apps::{ClusterId, NodeId, StoreId};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 const FILE: &str = "identity";
-const FILE_NEW: &str = "identity.new";
 const FORMAT_VERSION: u32 = 1;
 
 /// Who lives on this disk.
@@ -94,21 +92,12 @@ impl Identity {
 
     /// Reads the file of a data directory, if there is one.
     pub(super) fn load(dir: &Path) -> io::Result<Option<Identity>> {
-        match fs::read_to_string(dir.join(FILE)) {
-            Ok(text) => Identity::decode(&text).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        line::load(dir, FILE)?.map(|text| Identity::decode(&text)).transpose()
     }
 
     /// Writes the file; durable on return.
     pub(super) fn save(&self, dir: &Path) -> io::Result<()> {
-        let new = dir.join(FILE_NEW);
-        let mut file = File::create(&new)?;
-        file.write_all(self.encode()?.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(new, dir.join(FILE))?;
-        sync_dir(dir)
+        line::save(dir, FILE, &self.encode()?)
     }
 
     /// This disk as a member's: a blank one, or the same one again with another seed.
@@ -123,17 +112,11 @@ impl Identity {
 
     pub(super) fn encode(&self) -> io::Result<String> {
         let Identity { store_id, assigned, former } = self.clone();
-        let line = serde_json::to_string(&Line { format: FORMAT_VERSION, store_id, assigned, former })?;
-        Ok(format!("{line}\n{:08x}\n", crc32c::crc32c(line.as_bytes())))
+        line::encode(&Line { format: FORMAT_VERSION, store_id, assigned, former })
     }
 
     pub(super) fn decode(text: &str) -> io::Result<Identity> {
-        let invalid = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
-        let mut lines = text.lines();
-        let (line, crc) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        if crc != format!("{:08x}", crc32c::crc32c(line.as_bytes())) {
-            return Err(invalid("bad checksum".into()));
-        }
+        let line = line::decode(text)?;
         let Format { format } = serde_json::from_str(line)?;
         if format != FORMAT_VERSION {
             let words =

@@ -54,6 +54,7 @@ mod flusher;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 pub mod identity;
+mod line;
 pub mod log;
 pub mod options;
 mod overlay;

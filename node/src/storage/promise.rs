@@ -4,21 +4,21 @@
 //! <data>/promise     {"format":1,"promise_ms":500}
 //!                    39f9923a
 //! ```
-//! One line of JSON, and one with its CRC-32C. Written to a temporary file, synced, renamed, and the directory synced.
+//! One line of JSON, and one with its CRC-32C (`line`).
 //!
 //! Invariants:
 //! * The file is durable before the first promise is given, and names the longest one that may hold.
 //! * No file: this disk never promised anything, or all of it has ended.
 
-use super::sync_dir;
+use super::base::invalid;
+use super::{line, sync_dir};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 pub(super) const FILE: &str = "promise";
-const FILE_NEW: &str = "promise.new";
 const FORMAT_VERSION: u32 = 1;
 /// Longer than any setting allows: a file that says so is none of ours.
 const PROMISE_MS_MAX: u64 = 600_000;
@@ -31,11 +31,7 @@ struct Line {
 
 /// What the file says; zero without one.
 pub(super) fn load(dir: &Path) -> io::Result<Duration> {
-    match fs::read_to_string(dir.join(FILE)) {
-        Ok(text) => decode(&text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Duration::ZERO),
-        Err(error) => Err(error),
-    }
+    line::load(dir, FILE)?.map_or(Ok(Duration::ZERO), |text| decode(&text))
 }
 
 /// Writes the file, or deletes it for zero; durable on return.
@@ -46,27 +42,12 @@ pub(super) fn save(dir: &Path, promise: Duration) -> io::Result<()> {
             _ => return sync_dir(dir),
         }
     }
-    let new = dir.join(FILE_NEW);
-    let mut file = File::create(&new)?;
-    file.write_all(encode(promise)?.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, dir.join(FILE))?;
-    sync_dir(dir)
-}
-
-fn encode(promise: Duration) -> io::Result<String> {
-    let line = Line { format: FORMAT_VERSION, promise_ms: promise.as_millis() as u64 };
-    let line = serde_json::to_string(&line)?;
-    Ok(format!("{line}\n{:08x}\n", crc32c::crc32c(line.as_bytes())))
+    let said = Line { format: FORMAT_VERSION, promise_ms: promise.as_millis() as u64 };
+    line::save(dir, FILE, &line::encode(&said)?)
 }
 
 fn decode(text: &str) -> io::Result<Duration> {
-    let invalid = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
-    let mut lines = text.lines();
-    let (line, crc) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    if crc != format!("{:08x}", crc32c::crc32c(line.as_bytes())) {
-        return Err(invalid("bad checksum".into()));
-    }
+    let line = line::decode(text)?;
     let Line { format, promise_ms } = serde_json::from_str(line)?;
     if format != FORMAT_VERSION || promise_ms > PROMISE_MS_MAX {
         return Err(invalid(format!("not known to this release: {line}")));
