@@ -132,7 +132,7 @@ pub(crate) fn digest(tables: &dyn Tables, digester: &mut Digester) -> Result<(),
     digester.table(tables, rows::STATE)?;
     digester.table(tables, rows::LIVE)?;
     let compacted = rows::state(tables)?.and_then(|state| state.compacted);
-    for life in rows::ended(tables, Bound::Unbounded, Bound::Unbounded, false) {
+    for life in rows::ended(tables, Bound::Unbounded, Bound::Unbounded) {
         let (row_key, row, Ended { revision, .. }) = life?;
         if compacted.is_none_or(|compacted| revision.main >= compacted) {
             digester.row(rows::ENDED, &row_key, &row);

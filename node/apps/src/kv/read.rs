@@ -9,7 +9,7 @@ use super::{
     Revision,
 };
 use crate::Stop;
-use crate::tables::Tables;
+use crate::tables::{RowKey, Tables};
 use bytes::Bytes;
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -115,9 +115,13 @@ impl Kv {
         if at == self.state.revision {
             Box::new(lives.map(|live| live.map(|(key, live)| (key, Some((live.revision, live.stamp))))))
         } else {
-            let position = start.map(Bytes::copy_from_slice);
-            let ended =
-                EndedKeys { tables, compacted: self.state.compacted, position, end: range.end.clone() };
+            let before = |key| rows::ended_key(key, Revision::first(0));
+            let position = match start {
+                Bound::Excluded(key) => behind(key),
+                start => start.map(before),
+            };
+            let since = self.state.compacted.unwrap_or(0);
+            let ended = EndedKeys { tables, since, position, end: end.map(before) };
             Box::new(KeysAt { tables, at, lives: lives.peekable(), ended: ended.peekable() })
         }
     }
@@ -167,35 +171,28 @@ impl<L: Iterator, E: Iterator> KeysAt<'_, L, E> {
     }
 }
 
-/// The keys of a range that were deleted, those before the compaction left out: their rows may be gone, on this member or on
+/// The keys of a range that were deleted at a revision or later: the rows of earlier tombstones may be gone, on this member or on
 /// another. Steps from key to key, however many lives each had.
 struct EndedKeys<'a> {
     tables: &'a dyn Tables,
-    compacted: Option<u64>,
-    position: Bound<Bytes>,
-    end: Option<Bytes>,
+    since: u64,
+    /// Among the rows of the table, as the end.
+    position: Bound<RowKey>,
+    end: Bound<RowKey>,
+}
+
+/// Behind all rows of a key.
+fn behind(key: &[u8]) -> Bound<RowKey> {
+    Bound::Excluded(rows::ended_key(key, Revision::last(u64::MAX)))
 }
 
 impl EndedKeys<'_> {
     fn step(&mut self) -> Result<Option<Bytes>, Stop> {
         loop {
-            let start = match &self.position {
-                Bound::Excluded(key) => Bound::Excluded(rows::ended_key(key, Revision::last(u64::MAX))),
-                Bound::Included(key) => Bound::Included(rows::ended_key(key, Revision::first(0))),
-                Bound::Unbounded => Bound::Unbounded,
-            };
-            let end = match &self.end {
-                Some(end) => Bound::Excluded(rows::ended_key(end, Revision::first(0))),
-                None => Bound::Unbounded,
-            };
-            let Some((_, _, Ended { key, .. })) =
-                rows::ended(self.tables, start, end, false).next().transpose()?
-            else {
-                return Ok(None);
-            };
-            self.position = Bound::Excluded(key.clone());
-            let than = self.compacted.map_or(0, |compacted| compacted.saturating_sub(1));
-            if rows::ended_after(self.tables, &key, than)?.is_some() {
+            let mut rows = rows::ended(self.tables, self.position.clone(), self.end.clone());
+            let Some((_, _, Ended { key, .. })) = rows.next().transpose()? else { return Ok(None) };
+            self.position = behind(&key);
+            if rows::ended_after(self.tables, &key, self.since.saturating_sub(1))?.is_some() {
                 return Ok(Some(key));
             }
         }

@@ -203,7 +203,6 @@ pub(super) fn ended(
     tables: &dyn Tables,
     start: Bound<RowKey>,
     end: Bound<RowKey>,
-    reverse: bool,
 ) -> impl Iterator<Item = Result<(Bytes, Bytes, Ended), Stop>> {
     let parse = |row_key: &Bytes, row: &[u8]| {
         let (key, rest) = take_text(row_key)?;
@@ -211,7 +210,7 @@ pub(super) fn ended(
         let (create, rest) = take_u64(formatted(row)?)?;
         (end.is_empty() && rest.is_empty()).then_some(Ended { key, revision, create })
     };
-    tables.scan(ENDED, Range { start, end }, reverse).map(move |row| {
+    tables.scan(ENDED, Range { start, end }, false).map(move |row| {
         let (row_key, row) = row?;
         let ended = parse(&row_key, &row).ok_or_else(|| broken(ENDED, &row_key))?;
         Ok((row_key, row, ended))
@@ -222,7 +221,7 @@ pub(super) fn ended(
 pub(super) fn ended_after(tables: &dyn Tables, key: &[u8], than: u64) -> Result<Option<Ended>, Stop> {
     let start = Bound::Excluded(ended_key(key, Revision::last(than)));
     let end = Bound::Included(ended_key(key, Revision::last(u64::MAX)));
-    Ok(ended(tables, start, end, false).next().transpose()?.map(|(_, _, ended)| ended))
+    Ok(ended(tables, start, end).next().transpose()?.map(|(_, _, ended)| ended))
 }
 
 /// Notes the first revision written in a minute.
