@@ -23,7 +23,7 @@ pub struct ShardMetrics {
     pub reads: Counter,
     /// Rounds for the index of linearizable reads, each shared by all that waited for it.
     pub read_rounds: Counter,
-    /// Those of them that asked nobody: the leader had a lease.
+    /// Reads on the leader, and rounds of followers, that asked nobody: it had a lease.
     pub lease_reads: Counter,
     /// Entries applied here.
     pub applied: Counter,

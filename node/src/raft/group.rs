@@ -141,7 +141,8 @@ impl Group {
         let network = Network::new(peers, shard, me, heartbeat, patience, lease.clone(), &machine);
         let mut config = config(timings).map_err(io::Error::other)?;
         // It has promised somebody not to, perhaps, and forgotten whom.
-        config.enable_elect = Instant::now() >= promises.old_end;
+        let may_stand = Instant::now() >= promises.old_end;
+        config.enable_elect = may_stand;
         let config = Arc::new(config);
         let store = LogStore::new(log.clone());
         let raft = Raft::new(me.0, config, network.clone(), store, machine.clone())
@@ -149,7 +150,9 @@ impl Group {
             .map_err(io::Error::other)?;
         let tasks = CancellationToken::new();
         tokio::spawn(stop_when_broken(raft.clone(), machine.clone(), failure.clone(), tasks.clone()));
-        tokio::spawn(stand_from(promises.old_end, raft.clone(), tasks.clone()));
+        if !may_stand {
+            tokio::spawn(stand_from(promises.old_end, raft.clone(), tasks.clone()));
+        }
         let incoming = Incoming::new();
         tokio::spawn(snapshot::let_go(machine.clone(), incoming.clone(), tasks.clone()));
         tokio::spawn(purge::run(raft.clone(), machine.clone(), log.clone(), tasks.clone()));

@@ -37,10 +37,7 @@ pub(super) async fn run(raft: Raft, machine: Machine, log: ShardLog, stop: Cance
             }
         }
     };
-    tokio::select! {
-        () = purging => {}
-        () = stop.cancelled() => {}
-    }
+    stop.run_until_cancelled(purging).await;
 }
 
 /// Makes a checkpoint, then purges up to `wanted` as far as may be, and waits until that is gone.

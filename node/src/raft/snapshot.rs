@@ -94,8 +94,5 @@ pub(super) async fn let_go(machine: Machine, incoming: Incoming, stop: Cancellat
             metrics.snapshot_kept.set(i64::from(kept.is_some()) + i64::from(incoming.keeps()));
         }
     };
-    tokio::select! {
-        () = letting_go => {}
-        () = stop.cancelled() => {}
-    }
+    stop.run_until_cancelled(letting_go).await;
 }

@@ -416,7 +416,7 @@ impl Shard {
         self.0.metrics.read_rounds.get()
     }
 
-    /// Rounds of this leader that asked nobody.
+    /// Reads of this leader, and rounds of followers, that asked nobody.
     pub(super) fn lease_reads(&self) -> u64 {
         self.0.metrics.lease_reads.get()
     }

@@ -97,7 +97,6 @@ async fn a_disk_remembers_for_how_long_promises_hold_and_forgets_it_when_they_ha
     node.run().await;
     assert_eq!(promised(&mut node).await, Timings::default().election_max(), "they may still hold");
     node.run().await;
-    sleep(Timings::default().election_max()).await;
     let file = node.dir.path().join("promise");
     eventually("the file goes", || !file.exists()).await;
 }
