@@ -52,6 +52,7 @@ mod traces;
 #[path = "processes/watch.rs"]
 mod watch;
 
+use schedia_e2e::process::Node;
 use std::time::Duration;
 
 /// For what takes seconds on a free machine: its cores may be shared.
@@ -73,4 +74,12 @@ fn seed() -> u64 {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(|| fastrand::u64(..1 << 32))
+}
+
+/// What a node exports of shard 0, without `schedia_`; nothing is zero.
+async fn metric(node: &Node, name: &str) -> Result<u64, String> {
+    let metrics = node.metrics().await?;
+    let begin = format!("schedia_{name}{{shard=\"0\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&begin));
+    value.map_or(Ok(0), |value| value.parse().map_err(|error| format!("{name} {value}: {error}")))
 }

@@ -109,17 +109,17 @@ impl Fault {
             }
             Kind::FreezeLeader => freeze(world, vec![leader?]),
             Kind::FreezeFollower => freeze(world, vec![follower?]),
-            Kind::CutLeader => cut(world, both_ways(world, &[leader?]), Trouble::Silent),
+            Kind::CutLeader => cut(world, world.both_ways(&[leader?]), Trouble::Silent),
             Kind::CutMinority => {
                 let mut places: Vec<usize> = (0..world.cluster.nodes.len()).collect();
                 random.shuffle(&mut places);
                 places.truncate((world.voters - 1) / 2);
-                cut(world, both_ways(world, &places), Trouble::Silent)
+                cut(world, world.both_ways(&places), Trouble::Silent)
             }
             Kind::CutOneWay => {
                 let place = if random.bool() { leader? } else { follower? };
                 let hears = random.bool();
-                let ways = both_ways(world, &[place]).into_iter().filter(|way| (way.0 == place) == hears);
+                let ways = world.both_ways(&[place]).into_iter().filter(|way| (way.0 == place) == hears);
                 cut(world, ways.collect(), Trouble::Silent)
             }
             Kind::CutLink => {
@@ -128,11 +128,11 @@ impl Fault {
             }
             Kind::Refuse => {
                 let place = if random.bool() { leader? } else { follower? };
-                cut(world, both_ways(world, &[place]), Trouble::Refused)
+                cut(world, world.both_ways(&[place]), Trouble::Refused)
             }
             Kind::SlowNetwork => {
                 let pause = Duration::from_millis(random.u64(2..80));
-                cut(world, all_ways(world), Trouble::Slow(pause))
+                cut(world, world.all_ways(), Trouble::Slow(pause))
             }
             Kind::FullDisk => {
                 // A member, since a blank node has no file yet that could be full.
@@ -147,7 +147,7 @@ impl Fault {
                     random.choice(members.filter(|place| Some(*place) != leader).collect::<Vec<_>>())?;
                 (
                     vec![place],
-                    Undo::Background(background::left_behind(world, place, both_ways(world, &[place]))?),
+                    Undo::Background(background::left_behind(world, place, world.both_ways(&[place]))?),
                 )
             }
             Kind::ClockLeaps | Kind::ClockFlaps => {
@@ -218,14 +218,4 @@ fn cut(world: &mut World, ways: Vec<Way>, trouble: Trouble) -> (Vec<usize>, Undo
     places.sort_unstable();
     places.dedup();
     (places, Undo::Free(ways))
-}
-
-/// All ways between these nodes and the others.
-fn both_ways(world: &World, places: &[usize]) -> Vec<Way> {
-    all_ways(world).into_iter().filter(|(from, to)| places.contains(from) != places.contains(to)).collect()
-}
-
-fn all_ways(world: &World) -> Vec<Way> {
-    let count = world.cluster.nodes.len();
-    (0..count).flat_map(|from| (0..count).map(move |to| (from, to))).filter(|(from, to)| from != to).collect()
 }

@@ -1,6 +1,6 @@
 //! The cluster under torture: real processes, the network between their peers, and one node more than there are members.
 
-use super::network::Network;
+use super::network::{Network, Way};
 use crate::process::{Clock, Cluster, binary};
 use crate::wait::{TimedOut, until};
 use schedia_api::{Client, Role, Status};
@@ -86,6 +86,19 @@ impl World {
         let node = &mut self.cluster.nodes[place];
         node.start(&[&["--advertise-peer", &advertised], &self.settings[..], arguments].concat());
         self.network.runs_as(place, node.pid());
+    }
+
+    /// All ways between these nodes and the others.
+    pub fn both_ways(&self, places: &[usize]) -> Vec<Way> {
+        let between = |(from, to): &Way| places.contains(from) != places.contains(to);
+        self.all_ways().into_iter().filter(between).collect()
+    }
+
+    /// All ways between nodes.
+    pub fn all_ways(&self) -> Vec<Way> {
+        let count = self.cluster.nodes.len();
+        let ways = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
+        ways.filter(|(from, to)| from != to).collect()
     }
 
     /// What each node says of itself, if it answers within a moment.

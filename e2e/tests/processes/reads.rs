@@ -1,39 +1,34 @@
 //! A leader that hung or was cut off, and was deposed meanwhile without knowing it, answers no linearizable read with what it had:
 //! neither one that asks a majority for each read, nor one that reads by its lease.
 
-use super::{PATIENCE, rounds};
+use super::{PATIENCE, metric, rounds};
 use bytes::Bytes;
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::process::{Cluster, Node};
-use schedia_e2e::torture::network::{Trouble, Way};
+use schedia_e2e::torture::network::Trouble;
 use schedia_e2e::torture::world::World;
 use schedia_e2e::wait::eventually;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Reads that lie in its sockets when it goes on.
 const READS: usize = 50;
 
 const LEASE: [&str; 1] = ["--lease-reads"];
+/// Reads of a leader that asked nobody.
+const LEASE_READS: &str = "lease_reads_total";
 
 /// A promise outlasts a restart by far, and who starts again would stand for election long before it ends.
 const LONG_LEASE: [&str; 7] =
     ["--lease-reads", "--heartbeat-ms", "100", "--election-min-ms", "200", "--election-max-ms", "6000"];
 
-/// Reads of the leader that asked nobody.
-async fn lease_reads(node: &Node) -> u64 {
-    let text = node.metrics().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("schedia_lease_reads_total{shard=\"0\"} "));
-    line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
-}
-
-/// Waits until a leader does: it needs one round of heartbeats for that.
+/// Waits until a leader reads by its lease: it needs one round of heartbeats for that.
 async fn reads_by_its_lease(wire: &Wire, leader: &Node) {
     eventually("a read by the leader's lease", PATIENCE, || async {
-        let before = lease_reads(leader).await;
+        let before = metric(leader, LEASE_READS).await?;
         let read = wire.get(&leader.http_url(), "a", false).await;
-        let leased = lease_reads(leader).await - before;
+        let leased = metric(leader, LEASE_READS).await? - before;
         if leased > 0 { Ok(()) } else { Err(format!("{read:?}, not by its lease")) }
     })
     .await;
@@ -118,19 +113,20 @@ async fn hang_leaders(settings: &[&str]) {
     assert!(right + refused > 0);
 }
 
-/// Asks for the key again and again until `enough`; what came back, by status and value.
-async fn ask_until(url: String, enough: tokio::sync::oneshot::Receiver<()>) -> Vec<(u16, String)> {
+/// Asks for the key again and again until one that began after `enough` is answered; what came back, by its beginning, status and value.
+async fn ask_until(
+    url: String,
+    mut enough: tokio::sync::oneshot::Receiver<()>,
+) -> Vec<(Instant, u16, String)> {
     let http = reqwest::Client::new();
     let mut answers = Vec::new();
-    let mut enough = std::pin::pin!(enough);
     loop {
-        let ask = async {
-            let answer = http.get(format!("{url}/v1/kv?key=a")).send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap())
-        };
-        tokio::select! {
-            _ = &mut enough => return answers,
-            answer = ask => answers.push(answer),
+        let last = enough.try_recv().is_ok();
+        let begun = Instant::now();
+        let answer = http.get(format!("{url}/v1/kv?key=a")).send().await.unwrap();
+        answers.push((begun, answer.status().as_u16(), answer.text().await.unwrap()));
+        if last {
+            return answers;
         }
     }
 }
@@ -156,7 +152,7 @@ async fn cut_off_leaders(settings: &[&'static str]) {
             reads_by_its_lease(&wire, &world.cluster.nodes[old]).await;
         }
         let others: Vec<_> = (0..3).filter(|place| *place != old).collect();
-        let ways: Vec<Way> = others.iter().flat_map(|other| [(old, *other), (*other, old)]).collect();
+        let ways = world.both_ways(&[old]);
         world.network.trouble(&ways, trouble);
         let urls: Vec<_> = others.iter().map(|place| endpoints[*place].clone()).collect();
         put(&wire, &urls, &format!("new {round}")).await;
@@ -179,7 +175,7 @@ async fn cut_off_leaders(settings: &[&'static str]) {
         let _ = stop.send(());
         let asked = asking.await.unwrap();
         assert!(!asked.is_empty(), "the old leader was asked meanwhile");
-        for (status, body) in asked {
+        for (_, status, body) in asked {
             match status {
                 200 => {
                     assert!(body != format!("old {round}"), "a write was acknowledged before this read began")
@@ -200,41 +196,28 @@ async fn voters_that_start_again_elect_nobody_while_a_lease_from_before_may_hold
     let old = world.leader().await.unwrap();
     reads_by_its_lease(&wire, &world.cluster.nodes[old]).await;
     let others: Vec<_> = (0..3).filter(|place| *place != old).collect();
-    let ways: Vec<Way> = others.iter().flat_map(|other| [(old, *other), (*other, old)]).collect();
-    world.network.trouble(&ways, Trouble::Silent);
+    world.network.trouble(&world.both_ways(&[old]), Trouble::Silent);
     for place in &others {
         world.cluster.nodes[*place].kill();
         world.restart(*place);
     }
     let restarted = Instant::now();
 
-    // The old leader is asked until it has answered nothing for a while after another one took a write.
-    let (leader, asking) = (endpoints[old].clone(), Wire::new());
-    let (stop, mut enough) = tokio::sync::oneshot::channel();
-    let asked = tokio::spawn(async move {
-        let mut right = Vec::new();
-        loop {
-            let begun = Instant::now();
-            tokio::select! {
-                _ = &mut enough => return right,
-                answer = asking.get(&leader, "a", false) => if let Answer::Done { value, .. } = answer {
-                    assert_eq!(value, Bytes::from("old"), "nobody tells it of another value");
-                    right.push(begun);
-                },
-            }
-        }
-    });
+    let (stop, enough) = tokio::sync::oneshot::channel();
+    let asking = tokio::spawn(ask_until(endpoints[old].clone(), enough));
     let urls: Vec<_> = others.iter().map(|place| endpoints[*place].clone()).collect();
     put(&wire, &urls, "new").await;
     let written = Instant::now();
-    tokio::time::sleep(Duration::from_secs(1)).await;
     let _ = stop.send(());
-    let asked = asked.await.unwrap();
-    let since = asked.iter().filter(|begun| **begun > restarted).count();
+    let mut asked = asking.await.unwrap();
+    assert!(asked.iter().any(|(begun, ..)| *begun > written), "it was asked after the write too");
+    asked.retain(|(_, status, _)| *status == 200);
+    assert!(asked.iter().all(|(_, _, value)| value == "old"), "nobody tells it of another value");
+    let since = asked.iter().filter(|(begun, ..)| *begun > restarted).count();
     println!("{since} reads by the lease after the restart; a write after {:?}", written - restarted);
     assert!(since > 0, "the lease outlasted the restart");
     assert!(
-        asked.iter().all(|begun| *begun < written),
+        asked.iter().all(|(begun, ..)| *begun < written),
         "a read that began after another value was acknowledged"
     );
 }

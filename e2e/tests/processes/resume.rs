@@ -1,6 +1,6 @@
 //! A snapshot whose connection breaks goes on where it was, while clients write.
 
-use super::{PATIENCE, seed};
+use super::{PATIENCE, metric, seed};
 use schedia_e2e::load::{Answer, Load, Wire};
 use schedia_e2e::process::{Cluster, Node};
 use schedia_e2e::torture::network::{Network, Trouble, Way};
@@ -97,14 +97,6 @@ async fn add_behind_a_proxy(cluster: &mut Cluster) -> (Network, [Way; 2]) {
         network.runs_as(place, node.pid());
     }
     (network, [(0, 2), (1, 2)])
-}
-
-/// Of shard 0; nothing is zero.
-async fn metric(node: &Node, name: &str) -> Result<u64, String> {
-    let metrics = node.metrics().await?;
-    let begin = format!("schedia_{name}{{shard=\"0\"}} ");
-    let value = metrics.lines().find_map(|line| line.strip_prefix(&begin));
-    value.map_or(Ok(0), |value| value.parse().map_err(|error| format!("{name} {value}: {error}")))
 }
 
 async fn forget_logs(nodes: &[Node]) {
