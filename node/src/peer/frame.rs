@@ -60,6 +60,8 @@ pub enum Kind {
     Invite = 13,
     /// What a receiver has of a snapshot already: its sender waits for this, then sends the parts behind it.
     SnapshotFrom = 14,
+    /// A leader asks a voter whether it has voted in a later term.
+    Confirm = 15,
     /// The answer to the request of the same number.
     Answer = 128,
     /// The request of the same number was refused, unread.
@@ -84,6 +86,7 @@ impl Kind {
             Standing,
             Invite,
             SnapshotFrom,
+            Confirm,
             Answer,
             Refused,
         ];

@@ -29,7 +29,7 @@ pub(crate) const TARGETS: [Target; 2] = [
 /// The first byte says which one.
 fn message(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else { return };
-    match which % 13 {
+    match which % 15 {
         0 => again(bytes, decode_append, encode_append),
         1 => again(bytes, decode_appended, |(answer, beside)| encode_appended(answer, *beside)),
         2 => again(bytes, decode_vote_request, encode_vote_request),
@@ -42,6 +42,8 @@ fn message(input: &[u8]) {
         9 => again(bytes, decode_vote, |vote| encode_vote(*vote)),
         10 => again(bytes, decode_stored_membership, encode_stored_membership),
         12 => again(bytes, decode_position, encode_position),
+        13 => again(bytes, decode_term, |term| encode_term(*term)),
+        14 => again(bytes, decode_confirmed, |yes| encode_confirmed(*yes)),
         _ => {
             let index = bytes.first().map_or(0, |index| u64::from(*index));
             let mark = crate::storage::Mark { index, id: Bytes::copy_from_slice(bytes) };
@@ -99,6 +101,8 @@ fn message_seeds() -> Vec<Vec<u8>> {
         (10, encode_stored_membership(&stored)),
         (11, encode_log_id(log_id(1))),
         (12, encode_position(&None)),
+        (13, encode_term(300)),
+        (14, encode_confirmed(true)),
         (12, Bytes::from_static(&[1, 1, 7, 2, 0xac, 2, 9, 1, b't', 2, b'k', b'1'])),
     ];
     messages.iter().map(|(which, bytes)| [&[*which], &bytes[..]].concat()).collect()

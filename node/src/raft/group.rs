@@ -106,14 +106,11 @@ pub(crate) enum WriteError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReadError {
     /// This node does not lead.
-    #[error("this node does not lead")]
-    NotLeader {
-        /// Who does, if it is known.
-        leader: Option<Leader>,
-    },
+    #[error("this node does not lead any more")]
+    NotLeader,
     /// No majority has confirmed that this node leads.
-    #[error("{0}")]
-    Unconfirmed(String),
+    #[error("no majority has confirmed that this node leads")]
+    Unconfirmed,
 }
 
 /// The outcome to come of an entry that was handed to raft.

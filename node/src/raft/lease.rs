@@ -15,18 +15,18 @@
 //! * What overrides promises ends the lease of its term first, for good: a transfer of leadership, before any member hears of it, and a request for a vote of a later
 //!   term, before raft may grant it. The leader's own vote needs no other promise: whoever asks for it ends the lease by asking.
 //!
-//! Not used for this: openraft's `ReadPolicy::LeaseRead` alone. It takes the answer to an append for one to every later append without entries that was made meanwhile
+//! Not used for this: openraft's `ReadPolicy::LeaseRead`. It takes the answer to an append for one to every later append without entries that was made meanwhile
 //! (`InflightAppendQueue::drain_acked` compares log ids, and theirs are the same), and dates it by the last of them. So its lease may count from long after
-//! the voter took anything; and so may its round for a read (`ReadPolicy::ReadIndex`) be confirmed by answers to what was sent before the read began.
-//! [`Lease::confirms`] is looked at after that round.
+//! the voter took anything; and so may its round for a read (`ReadPolicy::ReadIndex`) be confirmed by answers to what was sent before the read began: ours are
+//! those of `super::confirm`.
 
+use super::confirm::{Configs, is_majority};
 use schedia_apps::NodeId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// The part of a promise that the leader uses, in fifths: what is left makes up for clocks that do not run alike.
 const USED: u32 = 4;
@@ -40,9 +40,6 @@ pub(crate) struct Promises {
     pub(crate) old_end: Instant,
 }
 
-/// Voters, of one configuration or of both while it is joint.
-pub(super) type Configs = [BTreeSet<u64>];
-
 /// Shared by all that send, answer and read in one shard.
 #[derive(Clone, Default)]
 pub(super) struct Lease(Arc<Inner>);
@@ -51,7 +48,6 @@ pub(super) struct Lease(Arc<Inner>);
 struct Inner {
     /// std Mutex: never held across an await.
     table: Mutex<Table>,
-    news: Notify,
     /// The newest entry that anybody was told to be committed.
     told: AtomicU64,
 }
@@ -86,7 +82,6 @@ impl Lease {
     /// A member has taken an append of this leader's that was sent then.
     pub(super) fn note(&self, id: NodeId, term: u64, sent: Instant, promise: Duration) {
         self.table().note(id, term, Answered { sent, promise });
-        self.0.news.notify_waiters();
     }
 
     /// Somebody is about to be told that this entry is committed.
@@ -114,28 +109,6 @@ impl Lease {
     pub(super) fn holds(&self, term: u64, now: Instant, me: NodeId, voters: &Configs) -> bool {
         self.table().holds(term, now, me, voters)
     }
-
-    /// Waits until a majority has answered what this leader sent since then; whether that came to be.
-    pub(super) async fn confirms(
-        &self,
-        term: u64,
-        since: Instant,
-        me: NodeId,
-        voters: impl Fn() -> Vec<BTreeSet<u64>>,
-        deadline: Instant,
-    ) -> bool {
-        loop {
-            let mut news = std::pin::pin!(self.0.news.notified());
-            news.as_mut().enable();
-            let voters = voters();
-            if self.table().confirms(term, since, me, &voters) {
-                return true;
-            }
-            if timeout_at(deadline, news).await.is_err() {
-                return false;
-            }
-        }
-    }
 }
 
 impl Table {
@@ -150,26 +123,17 @@ impl Table {
         }
     }
 
+    /// Whether more than half of each configuration are this node or have promises to keep.
     fn holds(&self, term: u64, now: Instant, me: NodeId, voters: &Configs) -> bool {
-        self.ended < term && self.majority(term, me, voters, |answered| answered.is_kept_at(now))
-    }
-
-    fn confirms(&self, term: u64, since: Instant, me: NodeId, voters: &Configs) -> bool {
-        self.majority(term, me, voters, |answered| answered.sent >= since)
-    }
-
-    /// Whether more than half of each configuration are this node or have answered so.
-    fn majority(&self, term: u64, me: NodeId, voters: &Configs, so: impl Fn(&Answered) -> bool) -> bool {
-        let counts =
-            |id: &u64| *id == me.0 || (term == self.term && self.answers.get(&NodeId(*id)).is_some_and(&so));
-        let more_than_half = |ids: &BTreeSet<u64>| 2 * ids.iter().filter(|id| counts(id)).count() > ids.len();
-        !voters.is_empty() && voters.iter().all(more_than_half)
+        let keeps = |id| self.answers.get(&NodeId(id)).is_some_and(|answered| answered.is_kept_at(now));
+        self.ended < term && is_majority(voters, |id| id == me.0 || (term == self.term && keeps(id)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     const PROMISE: Duration = Duration::from_millis(500);
     const ME: NodeId = NodeId(1);
@@ -255,20 +219,5 @@ mod tests {
         assert!(!holds(&table, TERM), "for the rest of the term");
         table.note(NodeId(2), TERM + 1, late);
         assert!(holds(&table, TERM + 1) && !holds(&table, TERM), "not for the next one");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_round_is_confirmed_by_answers_to_what_was_sent_since_it_began() {
-        let (lease, since) = (Lease::default(), Instant::now() + ms(100));
-        let three = || vec![voters(1..=3)];
-        lease.note(NodeId(2), TERM, since - ms(1), PROMISE);
-        assert!(!lease.confirms(TERM, since, ME, three, since + ms(100)).await, "sent before");
-        let waiting = lease.clone();
-        let waits =
-            tokio::spawn(async move { waiting.confirms(TERM, since, ME, three, since + ms(900)).await });
-        tokio::task::yield_now().await;
-        lease.note(NodeId(3), TERM, since, Duration::ZERO);
-        assert!(waits.await.unwrap(), "a promise is not needed for this");
-        assert!(!lease.confirms(TERM + 1, since, ME, three, since).await, "of another term");
     }
 }

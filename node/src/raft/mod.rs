@@ -12,6 +12,7 @@
 
 mod clocks;
 mod config;
+mod confirm;
 mod entry;
 mod feed;
 #[cfg(any(test, feature = "fuzz"))]
@@ -41,9 +42,10 @@ mod types;
 mod wire;
 
 pub(crate) use clocks::{Middle, Wall};
+pub(crate) use confirm::Rounds;
 pub(crate) use entry::{Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Stamp};
 pub(crate) use feed::{Feed, Reader, key as feed_key};
-pub(crate) use group::{Group, Leader, Open, ReadError, WriteError, Writing};
+pub(crate) use group::{Group, Leader, Open, WriteError, Writing};
 pub(crate) use lease::Promises;
 pub(crate) use membership::ChangeError;
 pub(crate) use types::Outcome;

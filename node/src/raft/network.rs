@@ -121,6 +121,17 @@ impl Network {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         addresses.get(&id).cloned().unwrap_or_default()
     }
+
+    /// Asks a voter whether it has voted in no term after this one. No answer in time is no.
+    pub(super) fn confirm(&self, id: NodeId, term: u64) -> impl Future<Output = bool> + Send + use<> {
+        let (peers, shard, address) = (self.peers.clone(), self.shard, self.address(id));
+        let deadline = Instant::now() + self.patience;
+        async move {
+            let (target, body) = (Target { id, address: &address }, wire::encode_term(term));
+            let answer = peers.call(target, Kind::Confirm, shard, body, deadline).await;
+            answer.is_ok_and(|answer| wire::decode_confirmed(&answer).unwrap_or(false))
+        }
+    }
 }
 
 impl RaftNetworkFactory<Types> for Network {

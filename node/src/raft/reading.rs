@@ -1,40 +1,38 @@
 //! The index of a linearizable read: by the leader's lease if it has one, else by one round to a majority.
 //!
 //! Invariants:
-//! * An index is taken after the read began. In a round raft's core names it. With a lease it is the newer of what this node has applied and what it
-//!   has told others to be committed: whatever was acknowledged or read anywhere was one of the two before, once this leader has applied an entry of its own term.
-//! * The lease is looked at after that: at that moment nobody else can have committed anything (`super::lease`). What is read then may be newer, never older.
-//! * The index is at or after the first entry of the leader's own term: whoever has applied it has all of the terms before.
+//! * An index is taken after the read began. It is the newer of what this node has applied and what it has told others to be committed: whatever was
+//!   acknowledged or read anywhere was one of the two before, once this leader has applied an entry of its own term. Raft's core is not asked.
+//! * After that it is seen that nobody else can have committed anything before the read began: a majority has voted in no later term (`super::confirm`), or has promised not
+//!   to (`super::lease`). What is read then may be newer, never older.
+//! * Voters are those of the newest membership that raft's core has published, which may be one change behind: the next one's majorities, joint or not, still
+//!   need one of these voters, and the core publishes each before the one after it.
 
-use super::group::{Group, ReadError, leader};
-use super::types::log_id;
-use openraft::ReadPolicy;
+use super::confirm::Rounds;
+use super::group::{Group, Metrics, ReadError};
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{LinearizableReadError, RaftError};
 use schedia_api::LogId;
 use std::collections::BTreeSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 impl Group {
     /// The entry that a linearizable read which begins now must have seen.
-    pub(crate) async fn read_index(&self) -> Result<u64, ReadError> {
-        let begun = Instant::now();
-        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => self.confirmed(log_id(*linearizer.read_log_id().log_id()), begun).await,
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ReadError::NotLeader { leader: leader(forward) })
-            }
-            Err(error) => Err(ReadError::Unconfirmed(error.to_string())),
+    pub(crate) async fn read_index(&self, rounds: &mut Rounds) -> Result<u64, ReadError> {
+        let deadline = Instant::now() + self.timings.election_max();
+        let (term, index) = self.index_of_its_term(deadline).await?;
+        match rounds.confirm(self, term, deadline).await {
+            true => Ok(index),
+            false => Err(ReadError::Unconfirmed),
         }
     }
 
-    /// The same without asking anybody, raft's core included; `None` if this node has no lease.
+    /// The same without asking anybody; `None` if this node has no lease.
     pub(crate) fn leased_index(&self) -> Option<u64> {
-        if !self.promises.given || !self.is_leader() {
+        if !self.promises.given {
             return None;
         }
-        let LogId { term, index } = (*self.machine.applied().borrow())?;
-        let index = index.max(self.lease.told());
+        let (term, index) = self.index_of(self.leads()?, *self.machine.applied().borrow())?;
         self.has_lease(term).then_some(index)
     }
 
@@ -43,21 +41,43 @@ impl Group {
         let (now, metrics) = (Instant::now(), self.raft.metrics());
         let metrics = metrics.borrow_watched();
         let voters = metrics.membership_config.membership().get_joint_config();
-        metrics.current_term == term && self.lease.holds(term, now, self.me, voters)
+        leads(&metrics) == Some(term) && self.lease.holds(term, now, self.me, voters)
     }
 
-    /// Raft's own round may count an answer to what was sent before it: see `super::lease`.
-    async fn confirmed(&self, must_see: LogId, begun: Instant) -> Result<u64, ReadError> {
-        let deadline = Instant::now() + self.timings.election_max();
-        match self.lease.confirms(must_see.term, begun, self.me, || self.voters(), deadline).await {
-            true => Ok(must_see.index),
-            false => Err(ReadError::Unconfirmed("no majority has answered since the read began".into())),
+    /// The term in which this node leads, as far as it knows.
+    fn leads(&self) -> Option<u64> {
+        leads(&self.raft.metrics().borrow_watched())
+    }
+
+    /// What can have been heard of by anybody, if the newest entry applied is of the leader's own term.
+    fn index_of(&self, term: u64, applied: Option<LogId>) -> Option<(u64, u64)> {
+        applied
+            .filter(|applied| applied.term == term)
+            .map(|applied| (term, applied.index.max(self.lease.told())))
+    }
+
+    /// The same; a leader that has just begun has that entry in a moment.
+    async fn index_of_its_term(&self, deadline: Instant) -> Result<(u64, u64), ReadError> {
+        let mut applied = self.machine.applied();
+        loop {
+            let term = self.leads().ok_or(ReadError::NotLeader)?;
+            let now = *applied.borrow_and_update();
+            if let Some(found) = self.index_of(term, now) {
+                return Ok(found);
+            }
+            if !matches!(timeout_at(deadline, applied.changed()).await, Ok(Ok(()))) {
+                return Err(ReadError::Unconfirmed);
+            }
         }
     }
 
     /// The voters, of both halves while the membership is joint.
-    fn voters(&self) -> Vec<BTreeSet<u64>> {
+    pub(super) fn voters(&self) -> Vec<BTreeSet<u64>> {
         let metrics = self.raft.metrics();
         metrics.borrow_watched().membership_config.membership().get_joint_config().clone()
     }
+}
+
+fn leads(metrics: &Metrics) -> Option<u64> {
+    (metrics.state == ServerState::Leader).then_some(metrics.current_term)
 }

@@ -48,6 +48,10 @@ impl Group {
                 let answer = raft.handle_transfer_leader(request).await;
                 answer.map(|answer| wire::encode_transferred(&answer)).map_err(|_| ())
             }
+            Kind::Confirm => {
+                let term = wire::decode_term(&body).map_err(invalid)?;
+                Ok(wire::encode_confirmed(self.has_voted_in_none_after(term)))
+            }
             other => return Err(Refused::Invalid { reason: format!("{other:?} is not raft's") }),
         }
         // The core has stopped on this node.

@@ -207,6 +207,24 @@ pub(crate) fn decode_read_index(bytes: &[u8]) -> io::Result<Option<u64>> {
     decode("read index", bytes)
 }
 
+/// The term that a voter is asked about.
+pub(super) fn encode_term(term: u64) -> Bytes {
+    encode(&term)
+}
+
+pub(super) fn decode_term(bytes: &[u8]) -> io::Result<u64> {
+    decode("term", bytes)
+}
+
+/// Whether it has voted in no later one.
+pub(super) fn encode_confirmed(yes: bool) -> Bytes {
+    encode(&yes)
+}
+
+pub(super) fn decode_confirmed(bytes: &[u8]) -> io::Result<bool> {
+    decode("confirmation", bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

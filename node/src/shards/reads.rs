@@ -11,7 +11,7 @@
 use super::{ShardError, Timings};
 use crate::metrics::ShardMetrics;
 use crate::peer::{CallError, Kind, Peers, Target};
-use crate::raft::{Group, ReadError, decode_read_index, encode_read_index};
+use crate::raft::{Group, Rounds, decode_read_index, encode_read_index};
 use bytes::Bytes;
 use schedia_apps::{NodeId, ShardId};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ struct Round {
 
 impl Round {
     async fn run(self, mut queue: mpsc::Receiver<Answer>) {
-        let mut waiting = Vec::new();
+        let (mut waiting, mut rounds) = (Vec::new(), Rounds::default());
         while queue.recv_many(&mut waiting, QUEUE_READS).await > 0 {
             waiting.retain(|answer| !answer.is_closed());
             if waiting.is_empty() {
@@ -85,7 +85,7 @@ impl Round {
             }
             self.metrics.read_rounds.inc();
             let begun = Instant::now();
-            let index = self.index().await;
+            let index = self.index(&mut rounds).await;
             self.metrics.read_index_seconds.observe(begun.elapsed().as_secs_f64());
             for answer in waiting.drain(..) {
                 let _ = answer.send(index.clone());
@@ -95,10 +95,10 @@ impl Round {
 
     /// Asks the leader. One that has just begun, or that is no more, is asked again: an election should not fail every read
     /// that meets it.
-    async fn index(&self) -> Result<u64, ShardError> {
+    async fn index(&self, rounds: &mut Rounds) -> Result<u64, ShardError> {
         let patience = Instant::now() + self.timings.election_max();
         loop {
-            let index = self.ask().await;
+            let index = self.ask(rounds).await;
             let pause = self.timings.heartbeat() / 4;
             if index.is_ok() || Instant::now() + pause >= patience {
                 return index;
@@ -107,11 +107,11 @@ impl Round {
         }
     }
 
-    async fn ask(&self) -> Result<u64, ShardError> {
+    async fn ask(&self, rounds: &mut Rounds) -> Result<u64, ShardError> {
         let deadline = Instant::now() + super::proposer::election(self.timings);
         let leader = self.group.wait_for_leader(deadline).await.ok_or(ShardError::NoLeader)?;
         if leader.id == self.me {
-            return confirmed(&self.group).await;
+            return self.group.read_index(rounds).await.map_err(ShardError::unavailable);
         }
         let target = Target { id: leader.id, address: &leader.address };
         match self.peers.call(target, Kind::ReadIndex, self.shard, Bytes::new(), deadline).await {
@@ -124,14 +124,6 @@ impl Round {
             }
             Err(CallError::Refused(refused)) => Err(ShardError::unavailable(refused)),
         }
-    }
-}
-
-async fn confirmed(group: &Group) -> Result<u64, ShardError> {
-    match group.read_index().await {
-        Ok(index) => Ok(index),
-        Err(ReadError::NotLeader { .. }) => Err(ShardError::unavailable("this node does not lead any more")),
-        Err(ReadError::Unconfirmed(reason)) => Err(ShardError::Unavailable { reason }),
     }
 }
 

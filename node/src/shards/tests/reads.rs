@@ -23,6 +23,34 @@ async fn reads_that_wait_meanwhile_share_a_round_on_the_leader_and_on_a_follower
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_confirms_the_leader_of_its_newest_vote_and_none_before() {
+    let nodes = cluster(3).await;
+    put(nodes[0].shard(), "a", "1").await.unwrap();
+    let old = leader(&nodes).await;
+    let (asks, voter) = (&nodes[old], &nodes[(old + 1) % 3]);
+    let confirms = async |term: u64| {
+        let (target, peers) = (Target { id: voter.id, address: &voter.address }, &asks.running().peers);
+        let question = Bytes::from(vec![1, u8::try_from(term).unwrap()]);
+        let answer = peers.call(target, Kind::Confirm, ShardId(0), question, deadline()).await.unwrap();
+        assert!(matches!(answer[..], [1, 0 | 1]), "{answer:?}");
+        answer[1] == 1
+    };
+    let term = asks.shard().status().term;
+    assert!(confirms(term).await && confirms(term + 1).await && !confirms(term - 1).await);
+    hand_over(asks, voter).await;
+    assert!(!confirms(term).await && confirms(term + 1).await);
+}
+
+/// From one to the other, as soon as that can take it.
+async fn hand_over(from: &Node, to: &Node) {
+    let until = deadline();
+    while let Err(error) = from.shard().transfer_leader(to.id, deadline()).await {
+        assert!(Instant::now() < until, "{error}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Reads that asked nobody, and rounds of the leader, for one read on the leader and one on a follower.
 async fn leased(nodes: &[Node]) -> (u64, u64) {
     let leads = leader(nodes).await;
@@ -72,11 +100,7 @@ async fn a_leader_that_hands_over_reads_by_no_lease_from_then_on() {
     let (before, to) = (&nodes[leads], &nodes[(leads + 1) % 3]);
     eventually("a lease", || before.shard().has_lease(term(before))).await;
     let term_before = term(before);
-    let until = deadline();
-    while let Err(error) = before.shard().transfer_leader(to.id, deadline()).await {
-        assert!(Instant::now() < until, "{error}");
-        sleep(Duration::from_millis(20)).await;
-    }
+    hand_over(before, to).await;
     // Its last promises were given a moment ago.
     assert!(!before.shard().has_lease(term_before));
     eventually("a lease of the new leader", || to.shard().has_lease(term(to))).await;
