@@ -101,9 +101,9 @@ pub struct RaftClusterSpec {
     #[serde(default)]
     pub storage: Storage,
 
-    /// Timings of the consensus protocol.
+    /// How the consensus protocol runs.
     #[serde(default)]
-    pub raft: RaftTimings,
+    pub raft: RaftSettings,
 
     /// The client Service.
     #[serde(default)]
@@ -259,7 +259,7 @@ pub enum Reclaim {
     Delete,
 }
 
-/// Timings of the consensus protocol.
+/// How the consensus protocol runs.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(
     validation = Rule::new("self.electionTimeoutMinMilliseconds >= 3 * self.heartbeatMilliseconds").message(
@@ -270,7 +270,7 @@ pub enum Reclaim {
     )
 )]
 #[serde(rename_all = "camelCase")]
-pub struct RaftTimings {
+pub struct RaftSettings {
     /// How often a leader makes itself heard.
     #[serde(default = "heartbeat")]
     #[schemars(range(min = 10, max = 10_000))]
@@ -285,6 +285,11 @@ pub struct RaftTimings {
     #[serde(default = "election_max")]
     #[schemars(range(min = 31, max = 120_000))]
     pub election_timeout_max_milliseconds: i32,
+
+    /// The leader answers linearizable reads without asking a majority while a majority has promised to vote for nobody else. Safe only
+    /// where the monotonic clocks of the machines run at rates that differ by less than a fifth over one election timeout.
+    #[serde(default)]
+    pub lease_reads: bool,
 }
 
 fn heartbeat() -> i32 {
@@ -299,12 +304,13 @@ fn election_max() -> i32 {
     500
 }
 
-impl Default for RaftTimings {
+impl Default for RaftSettings {
     fn default() -> Self {
-        RaftTimings {
+        RaftSettings {
             heartbeat_milliseconds: heartbeat(),
             election_timeout_min_milliseconds: election_min(),
             election_timeout_max_milliseconds: election_max(),
+            lease_reads: false,
         }
     }
 }

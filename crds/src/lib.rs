@@ -17,7 +17,7 @@ mod schema;
 mod status;
 
 pub use cluster::{
-    PullPolicy, RaftCluster, RaftClusterSpec, RaftTimings, Reclaim, RetentionPolicy, ServiceSpec,
+    PullPolicy, RaftCluster, RaftClusterSpec, RaftSettings, Reclaim, RetentionPolicy, ServiceSpec,
     ServiceType, Storage,
 };
 pub use schema::{crd, yaml};

@@ -13,6 +13,7 @@
 //! * [`demo`]: the steps of `cargo demo`;
 //! * [`figures`]: what this machine reaches;
 //! * [`wait`]: a condition and a deadline;
+//! * [`metrics`]: numbers of what a process exports;
 //! * [`process`]: clusters of real `schedia serve` processes, and faults for them;
 //! * [`mod@bench`]: clusters measured beside each other, as ratios;
 //! * [`fuzz`]: a fuzzer that works from OpenAPI documents;
@@ -37,6 +38,7 @@ pub mod image;
 pub mod kind;
 pub mod kube;
 pub mod load;
+pub mod metrics;
 pub mod namespace;
 pub mod paths;
 pub mod preflight;

@@ -76,10 +76,7 @@ fn seed() -> u64 {
         .unwrap_or_else(|| fastrand::u64(..1 << 32))
 }
 
-/// What a node exports of shard 0, without `schedia_`; nothing is zero.
+/// What a node exports, without `schedia_`; nothing is zero.
 async fn metric(node: &Node, name: &str) -> Result<u64, String> {
-    let metrics = node.metrics().await?;
-    let begin = format!("schedia_{name}{{shard=\"0\"}} ");
-    let value = metrics.lines().find_map(|line| line.strip_prefix(&begin));
-    value.map_or(Ok(0), |value| value.parse().map_err(|error| format!("{name} {value}: {error}")))
+    Ok(schedia_e2e::metrics::sum(&node.metrics().await?, &format!("schedia_{name}")) as u64)
 }

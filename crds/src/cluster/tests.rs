@@ -36,7 +36,7 @@ fn an_image_is_all_that_must_be_said() {
     accepted(&minimal);
     assert_eq!(minimal.spec.replicas, 3);
     assert_eq!(minimal.spec.storage.size, Quantity("10Gi".to_owned()));
-    assert_eq!(minimal.spec.raft, RaftTimings::default());
+    assert_eq!(minimal.spec.raft, RaftSettings::default());
     refused(&cluster(json!({"image": ""})), "image must name a container image");
 }
 

@@ -109,6 +109,7 @@ fn defaults_are_filled_in_by_the_api_server() {
         json!({"size": "10Gi", "retentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Delete"}})
     );
     assert_eq!(spec["raft"]["properties"]["heartbeatMilliseconds"]["default"], json!(100));
+    assert_eq!(spec["raft"]["properties"]["leaseReads"]["default"], json!(false));
     assert_eq!(spec["progressDeadlineSeconds"]["default"], json!(600));
     assert_eq!(spec["tolerations"]["default"], Value::Null);
 }

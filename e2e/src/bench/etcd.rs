@@ -83,7 +83,7 @@ impl Etcd {
             let mut seen = Vec::new();
             for (place, member) in self.members.iter().enumerate().filter(|(_, m)| m.child.is_some()) {
                 let metrics = member.metrics().await?;
-                if super::metrics::sum(&metrics, "etcd_server_is_leader") == 1.0 {
+                if crate::metrics::sum(&metrics, "etcd_server_is_leader") == 1.0 {
                     return Ok(place);
                 }
                 seen.push(member.name.clone());

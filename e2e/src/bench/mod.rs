@@ -1,7 +1,7 @@
 //! `cargo bench-cluster`: three real nodes beside three real members of etcd, the same load on both in turn, and the ratios.
 //!
 //! In reading order: [`options`] what can be asked for; [`servers`] one cluster under measurement, [`etcd`] the peer's;
-//! [`wire`] how the load speaks; [`phase`] one load for a fixed time, [`outage`] a kill; [`scenes`] the parts of a run; [`usage`], [`metrics`], [`machine`] where figures come
+//! [`wire`] how the load speaks; [`phase`] one load for a fixed time, [`outage`] a kill; [`scenes`] the parts of a run; [`usage`], [`crate::metrics`], [`machine`] where figures come
 //! from; [`ratio`], [`report`] and [`plot`] what becomes of them.
 //!
 //! Both clusters run all the time and idle while the other is measured. Rounds alternate (A B A B), so that a machine that
@@ -9,7 +9,6 @@
 
 pub mod etcd;
 pub mod machine;
-pub mod metrics;
 pub mod options;
 pub mod outage;
 pub mod phase;

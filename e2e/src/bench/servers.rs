@@ -1,9 +1,9 @@
 //! One cluster under measurement, ours or the peer's, behind one vocabulary.
 
 use super::etcd::Etcd;
-use super::metrics::sum;
 use super::usage::Usage;
 use super::wire::{Client, Protocol};
+use crate::metrics::sum;
 use crate::process::{Cluster, resident_bytes};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -153,7 +153,10 @@ impl Servers {
         match &self.kind {
             Kind::Schedia(cluster) => {
                 let text = cluster.nodes[place].metrics().await?;
-                Ok(Syncs { log: sum(&text, "schedia_log_sync_seconds_count"), state: 0.0 })
+                Ok(Syncs {
+                    log: sum(&text, "schedia_log_sync_seconds_count"),
+                    state: sum(&text, "schedia_checkpoint_seconds_count"),
+                })
             }
             Kind::Etcd(etcd) => {
                 let text = etcd.metrics(place).await?;

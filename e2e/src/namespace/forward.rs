@@ -21,6 +21,12 @@ impl Forward {
         let accepting = tokio::spawn(accept(listener, pods, name.to_owned(), port)).abort_handle();
         Forward { url: format!("http://{address}"), accepting }
     }
+
+    /// The metrics that are served there.
+    pub async fn metrics(&self) -> Result<String, String> {
+        let answer = reqwest::get(format!("{}/metrics", self.url)).await.map_err(|e| e.to_string())?;
+        answer.text().await.map_err(|e| e.to_string())
+    }
 }
 
 impl Drop for Forward {

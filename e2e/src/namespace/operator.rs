@@ -94,9 +94,7 @@ impl Operator {
 
     /// Its metrics, as it writes them out.
     pub async fn metrics(&self) -> Result<String, String> {
-        let forward = super::Forward::new(self.here.api::<Pod>(), &self.name, PORT_ADMIN).await;
-        let answer = reqwest::get(format!("{}/metrics", forward.url)).await.map_err(|e| e.to_string())?;
-        answer.text().await.map_err(|e| e.to_string())
+        super::Forward::new(self.here.api::<Pod>(), &self.name, PORT_ADMIN).await.metrics().await
     }
 
     /// Ends it without a chance to say goodbye, unless it has ended already. Its log is gone, too.

@@ -7,6 +7,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use schedia_crds::RaftCluster;
 use schedia_e2e::load::Load;
+use schedia_e2e::metrics::sum;
 use schedia_e2e::namespace::{Namespace, PATIENCE, condition, is_ready, no_pods, with_temp_namespace};
 use schedia_e2e::wait::eventually;
 use serde_json::json;
@@ -15,7 +16,7 @@ use serde_json::json;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_them() {
     with_temp_namespace("scaling", |here| async move {
-        here.apply_raft("demo", json!({})).await;
+        here.apply_raft("demo", json!({ "raft": { "leaseReads": true } })).await;
         here.ready_with("demo", 3).await;
         let witness = Witness::of(&here);
         // Through members that stay: a client of one that leaves is refused in the end, as it should be.
@@ -52,6 +53,9 @@ async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_th
         assert!(kept.is_subset(&grown) && grown.len() == 5, "ids stay who they are: {grown:?} {kept:?}");
         assert_eq!(here.claims().await, claims_of(3), "the volumes of removed members are gone");
         assert_eq!(witness.end(), [3, 5, 3], "how many voters there were");
+        let (leader, _) = here.admin(&here.leader("demo").await).await.unwrap();
+        let metrics = leader.metrics().await.unwrap();
+        assert!(sum(&metrics, "schedia_lease_reads_total") > 0.0, "reads asked nobody: {metrics}");
     })
     .await;
 }

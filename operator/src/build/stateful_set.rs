@@ -231,7 +231,9 @@ fn arguments(cluster: &Cluster) -> Vec<String> {
         ("--election-max-ms", raft.election_timeout_max_milliseconds.to_string()),
     ];
     let settings = settings.into_iter().map(|(name, value)| format!("{name}={value}"));
-    std::iter::once("serve".to_owned()).chain(settings).collect()
+    // Only where asked for: the template of a cluster that does not ask is that of the first release.
+    let lease_reads = raft.lease_reads.then(|| "--lease-reads".to_owned());
+    std::iter::once("serve".to_owned()).chain(settings).chain(lease_reads).collect()
 }
 
 fn probe(path: &str) -> Probe {

@@ -99,6 +99,19 @@ fn the_template_is_the_one_of_release_0_1_0() {
 }
 
 #[test]
+fn nodes_read_by_leases_where_the_cluster_asks_for_it() {
+    let arguments = |cluster: &Cluster| {
+        let template = objects(cluster).stateful_set.spec.unwrap().template;
+        template.spec.unwrap().containers[0].args.clone().unwrap()
+    };
+    let mut asked = cluster(3);
+    let before = arguments(&asked);
+    asked.spec.raft.lease_reads = true;
+    let extra: Vec<_> = arguments(&asked).into_iter().filter(|one| !before.contains(one)).collect();
+    assert_eq!(extra, ["--lease-reads"]);
+}
+
+#[test]
 fn the_number_of_replicas_is_no_part_of_the_template() {
     let template = |cluster: &Cluster| objects(cluster).stateful_set.spec.unwrap().template;
     assert_eq!(template(&cluster(3)), template(&cluster(5)));
