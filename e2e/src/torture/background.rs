@@ -26,6 +26,9 @@ const BUSY_BYTES: usize = 4 << 20;
 const MUCH: usize = 80;
 const MUCH_BYTES: usize = 1 << 20;
 const MUCH_AT_ONCE: usize = 4;
+/// How often connections break while a member that was left behind returns, at most, and how long each holds before.
+const BREAKS_MAX: usize = 6;
+const BREAKS_APART_MS: std::ops::Range<u64> = 20..400;
 
 /// A fault of its own task.
 pub struct Background {
@@ -124,18 +127,29 @@ pub(super) fn begin(kind: Kind, world: &World, random: &mut fastrand::Rng) -> Op
 }
 
 /// Cuts the node at `place` off, in these ways, until the others have purged what it lacks.
-pub(super) fn left_behind(world: &World, place: usize, ways: Vec<Way>) -> Option<Background> {
+pub(super) fn left_behind(
+    world: &World,
+    place: usize,
+    ways: Vec<Way>,
+    random: &mut fastrand::Rng,
+) -> Option<Background> {
     // Two of them at once could leave no majority to write to.
     let alone = world.alone.clone().try_lock_owned().ok()?;
     world.network.trouble(&ways, Trouble::Silent);
     let others = world.cluster.nodes.iter().enumerate().filter(|(other, _)| *other != place);
     let (urls, clients): (Vec<_>, Vec<_>) = others.map(|(_, node)| (node.http_url(), node.client())).unzip();
-    let free = world.network.freer(ways);
+    let (free, reset) = (world.network.freer(ways), world.network.resetter());
+    let breaks: Vec<u64> = (0..random.usize(..=BREAKS_MAX)).map(|_| random.u64(BREAKS_APART_MS)).collect();
+    let random = fastrand::Rng::with_seed(random.u64(..));
     let task = tokio::spawn(async move {
-        let written = write_much(&urls).await;
+        let written = write_much(&urls, random).await;
         let all = clients.iter().map(|client| timeout(Duration::from_secs(10), client.snapshot()));
         let _ = futures::future::join_all(all).await;
         free();
+        for apart in breaks {
+            sleep(Duration::from_millis(apart)).await;
+            reset();
+        }
         drop(alone);
         written
     });
@@ -143,17 +157,19 @@ pub(super) fn left_behind(world: &World, place: usize, ways: Vec<Way>) -> Option
     Some(Background { stop: Stop(Arc::default()), task })
 }
 
-/// Writes more than a leader keeps of its log, to keys that no client looks at.
-async fn write_much(urls: &[String]) -> Result<(), String> {
+/// Writes more than a leader keeps of its log, to keys that no client looks at. The values do not compress: a snapshot of them takes
+/// time to send.
+async fn write_much(urls: &[String], mut random: fastrand::Rng) -> Result<(), String> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
     let http = http.map_err(|e| e.to_string())?;
     let (http, mut done) = (&http, 0);
     let deadline = tokio::time::Instant::now() + RECOVERY_MAX;
     for round in 0_usize.. {
-        let writes = (0..MUCH_AT_ONCE).map(|key| async move {
+        let writes = (0..MUCH_AT_ONCE).map(|key| {
             let url = format!("{}/v1/kv?key=much/{key}", urls[(round + key) % urls.len()]);
-            let answer = http.put(url).body(vec![round as u8; MUCH_BYTES]).send().await;
-            answer.is_ok_and(|answer| answer.status() == 200)
+            let mut value = vec![0; MUCH_BYTES];
+            random.fill(&mut value);
+            async move { http.put(url).body(value).send().await.is_ok_and(|answer| answer.status() == 200) }
         });
         done += futures::future::join_all(writes).await.into_iter().filter(|done| *done).count();
         if done >= MUCH {

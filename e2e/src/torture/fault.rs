@@ -48,7 +48,8 @@ pub enum Kind {
     Snapshots,
     /// All nodes copy their state files and put the copies in force, again and again.
     Defragment,
-    /// A follower is cut off until the others have written and purged more than the log keeps: it returns by a snapshot.
+    /// A follower is cut off until the others have written and purged more than the log keeps: it returns by a snapshot, often over
+    /// connections that break.
     LeftBehind,
     /// Leadership is handed to another node, again and again.
     Transfers,
@@ -145,10 +146,8 @@ impl Fault {
                 let members = world.members().await.into_iter().map(|(place, _)| place);
                 let place =
                     random.choice(members.filter(|place| Some(*place) != leader).collect::<Vec<_>>())?;
-                (
-                    vec![place],
-                    Undo::Background(background::left_behind(world, place, world.both_ways(&[place]))?),
-                )
+                let ways = world.both_ways(&[place]);
+                (vec![place], Undo::Background(background::left_behind(world, place, ways, random)?))
             }
             Kind::ClockLeaps | Kind::ClockFlaps => {
                 let place = if random.bool() { leader? } else { follower? };
