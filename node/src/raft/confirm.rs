@@ -9,12 +9,11 @@
 //! * An answer counts for the round that its question was sent in, for no later one.
 //! * A voter has one question at a time, so one that is slow or hung does not gather them.
 
-use super::group::Group;
 use super::types::decode_vote;
+use crate::storage::ShardLog;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use schedia_apps::NodeId;
 use std::collections::BTreeSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -43,41 +42,50 @@ struct Answered {
 }
 
 impl Rounds {
-    /// Whether a majority says, asked from now on, that it has voted in no term after `term`.
-    pub(super) async fn confirm(&mut self, group: &Group, term: u64, deadline: Instant) -> bool {
+    /// Whether a majority with `me` says, asked from now on, that it has voted in no term after the one in question.
+    pub(super) async fn confirm<A>(
+        &mut self,
+        me: u64,
+        voters: &Configs,
+        ask: impl Fn(u64) -> A,
+        deadline: Instant,
+    ) -> bool
+    where
+        A: Future<Output = bool> + Send + 'static,
+    {
         self.number += 1;
-        let (me, voters) = (group.me.0, group.voters());
-        let mut yes = BTreeSet::from_iter(group.has_voted_in_none_after(term).then_some(me));
+        let mut yes = BTreeSet::from([me]);
         for voter in voters.iter().flatten().filter(|voter| **voter != me) {
-            self.ask(group, *voter, term);
+            self.ask(*voter, &ask);
         }
-        while !is_majority(&voters, |voter| yes.contains(&voter)) {
+        while !is_majority(voters, |voter| yes.contains(&voter)) {
             let Ok(Some(answered)) = timeout_at(deadline, self.open.next()).await else { return false };
             self.asked.remove(&answered.voter);
             match answered.number == self.number {
                 true if answered.yes => _ = yes.insert(answered.voter),
                 true => {}
-                false => self.ask(group, answered.voter, term),
+                false => self.ask(answered.voter, &ask),
             }
         }
         true
     }
 
-    fn ask(&mut self, group: &Group, voter: u64, term: u64) {
+    fn ask<A>(&mut self, voter: u64, ask: impl Fn(u64) -> A)
+    where
+        A: Future<Output = bool> + Send + 'static,
+    {
         if self.asked.insert(voter) {
-            let (number, answer) = (self.number, group.network.confirm(NodeId(voter), term));
+            let (number, answer) = (self.number, ask(voter));
             self.open.push(Box::pin(async move { Answered { voter, number, yes: answer.await } }));
         }
     }
 }
 
-impl Group {
-    /// Whether nobody was elected with this node's help after that term, until now.
-    pub(super) fn has_voted_in_none_after(&self, term: u64) -> bool {
-        match self.log.vote().map(|vote| decode_vote(&vote)) {
-            Some(Ok(vote)) => vote.leader_id.term <= term,
-            Some(Err(_)) => false,
-            None => true,
-        }
+/// Whether nobody was elected after that term with the help of whose log this is, until now.
+pub(super) fn has_voted_in_none_after(log: &ShardLog, term: u64) -> bool {
+    match log.vote().map(|vote| decode_vote(&vote)) {
+        Some(Ok(vote)) => vote.leader_id.term <= term,
+        Some(Err(_)) => false,
+        None => true,
     }
 }

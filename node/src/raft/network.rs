@@ -47,7 +47,7 @@ const FRAMES_AHEAD: usize = 32;
 const BYTES_AHEAD: usize = 8 << 20;
 
 /// How long a frame that says nothing but what is committed waits for entries to go with. With one client after another it would
-/// double the frames; followers apply that much later, unless somebody reads there: the round for that says it too.
+/// double the frames; followers apply that much later, unless somebody reads there (`Group::hurry`).
 const COMMIT_LINGER: Duration = Duration::from_millis(2);
 
 type RpcError = RPCError<Types>;
@@ -412,7 +412,7 @@ where
 
     async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), RpcError> {
         let Network { peers, shard, patience, lease, .. } = &self.client.network;
-        lease.tell(request.leader_commit.map_or(0, |id| id.index));
+        lease.tell(self.client.id, request.leader_commit.map_or(0, |id| id.index));
         let (term, begun) = (request.vote.leader_id.term, Instant::now());
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         let body = wire::encode_append(&request);

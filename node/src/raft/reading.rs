@@ -8,11 +8,12 @@
 //! * Voters are those of the newest membership that raft's core has published, which may be one change behind: the next one's majorities, joint or not, still
 //!   need one of these voters, and the core publishes each before the one after it.
 
-use super::confirm::Rounds;
+use super::confirm::{Rounds, has_voted_in_none_after};
 use super::group::{Group, Metrics, ReadError};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use schedia_api::LogId;
+use schedia_apps::NodeId;
 use std::collections::BTreeSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,10 +22,10 @@ impl Group {
     pub(crate) async fn read_index(&self, rounds: &mut Rounds) -> Result<u64, ReadError> {
         let deadline = Instant::now() + self.timings.election_max();
         let (term, index) = self.index_of_its_term(deadline).await?;
-        match rounds.confirm(self, term, deadline).await {
-            true => Ok(index),
-            false => Err(ReadError::Unconfirmed),
-        }
+        let ask = |voter| self.network.confirm(NodeId(voter), term);
+        let confirmed = has_voted_in_none_after(&self.log, term)
+            && rounds.confirm(self.me.0, &self.voters(), ask, deadline).await;
+        if confirmed { Ok(index) } else { Err(ReadError::Unconfirmed) }
     }
 
     /// The same without asking anybody; `None` if this node has no lease.
@@ -32,8 +33,17 @@ impl Group {
         if !self.promises.given {
             return None;
         }
-        let (term, index) = self.index_of(self.leads()?, *self.machine.applied().borrow())?;
+        let term = self.leads()?;
+        let index = index_of(term, *self.machine.applied().borrow(), self.lease.told())?;
         self.has_lease(term).then_some(index)
+    }
+
+    /// A member that waits for this entry is told at once that it is committed, if it was not told yet.
+    pub(crate) async fn hurry(&self, member: NodeId, index: u64) {
+        if self.lease.told_to(member) < index {
+            // An error says that raft has stopped: the member finds that out by itself.
+            let _ = self.raft.trigger().heartbeat().await;
+        }
     }
 
     /// Whether nobody else can have committed anything until now, if this node leads that term. The time is taken first.
@@ -49,21 +59,14 @@ impl Group {
         leads(&self.raft.metrics().borrow_watched())
     }
 
-    /// What can have been heard of by anybody, if the newest entry applied is of the leader's own term.
-    fn index_of(&self, term: u64, applied: Option<LogId>) -> Option<(u64, u64)> {
-        applied
-            .filter(|applied| applied.term == term)
-            .map(|applied| (term, applied.index.max(self.lease.told())))
-    }
-
-    /// The same; a leader that has just begun has that entry in a moment.
+    /// Its term, and what can have been heard of by anybody: a leader that has just begun knows in a moment.
     async fn index_of_its_term(&self, deadline: Instant) -> Result<(u64, u64), ReadError> {
         let mut applied = self.machine.applied();
         loop {
             let term = self.leads().ok_or(ReadError::NotLeader)?;
             let now = *applied.borrow_and_update();
-            if let Some(found) = self.index_of(term, now) {
-                return Ok(found);
+            if let Some(index) = index_of(term, now, self.lease.told()) {
+                return Ok((term, index));
             }
             if !matches!(timeout_at(deadline, applied.changed()).await, Ok(Ok(()))) {
                 return Err(ReadError::Unconfirmed);
@@ -76,6 +79,11 @@ impl Group {
         let metrics = self.raft.metrics();
         metrics.borrow_watched().membership_config.membership().get_joint_config().clone()
     }
+}
+
+/// What can have been heard of by anybody from the leader of this term, or before it; `None` until it has applied an entry of that term.
+pub(super) fn index_of(term: u64, applied: Option<LogId>, told: u64) -> Option<u64> {
+    applied.filter(|applied| applied.term == term).map(|applied| applied.index.max(told))
 }
 
 fn leads(metrics: &Metrics) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! Raft's frames from peers: decoded, handed to openraft, answered.
 
+use super::confirm::has_voted_in_none_after;
 use super::group::Group;
 use super::incoming::From;
 use super::snapshot;
@@ -50,7 +51,7 @@ impl Group {
             }
             Kind::Confirm => {
                 let term = wire::decode_term(&body).map_err(invalid)?;
-                Ok(wire::encode_confirmed(self.has_voted_in_none_after(term)))
+                Ok(wire::encode_confirmed(has_voted_in_none_after(&self.log, term)))
             }
             other => return Err(Refused::Invalid { reason: format!("{other:?} is not raft's") }),
         }

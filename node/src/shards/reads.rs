@@ -129,11 +129,14 @@ impl Round {
 
 impl Reads {
     /// Answers a follower's question: an index of this node's own rounds, if it leads.
-    pub(super) async fn serve(&self, deadline: Instant) -> Bytes {
+    pub(super) async fn serve(&self, follower: NodeId, deadline: Instant) -> Bytes {
         let index = match self.group.is_leader() {
             true => self.index(deadline).await.ok(),
             false => None,
         };
+        if let Some(index) = index {
+            self.group.hurry(follower, index).await;
+        }
         encode_read_index(index)
     }
 }

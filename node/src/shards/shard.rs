@@ -341,7 +341,9 @@ impl Shard {
                 forward::serve(&self.0.proposer, request.from, &request.body, |command| self.admit(command))
                     .await
             }
-            Kind::ReadIndex => Ok(self.0.reads.serve(Instant::now() + election(self.0.timings)).await),
+            Kind::ReadIndex => {
+                Ok(self.0.reads.serve(request.from, Instant::now() + election(self.0.timings)).await)
+            }
             _ => self.0.group.clone().serve(request).await,
         }
     }

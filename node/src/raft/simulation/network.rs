@@ -1,8 +1,10 @@
 //! The network: each message takes a time drawn from the seed, or is lost; ways are cut and mended.
 
+use super::super::confirm::has_voted_in_none_after;
 use super::super::snapshot::{Snapshot, SnapshotData};
 use super::super::types::{Types, Vote};
 use super::super::wire;
+use super::node::Member;
 use super::{Raft, Truth};
 use bytes::Bytes;
 use openraft::OptionalSend;
@@ -14,11 +16,15 @@ use openraft::raft::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 type Failed = RPCError<Types>;
+
+/// How long the answer to a question is waited for.
+const CALL: Duration = Duration::from_millis(500);
 
 /// Clones are the same.
 #[derive(Clone)]
@@ -30,7 +36,7 @@ pub(in crate::raft) struct Net {
 pub(super) struct Ways {
     pub(super) random: fastrand::Rng,
     /// Who runs.
-    pub(super) nodes: BTreeMap<u64, Raft>,
+    pub(super) nodes: BTreeMap<u64, Member>,
     /// From whom to whom nothing arrives.
     pub(super) cut: BTreeSet<(u64, u64)>,
     /// One message of so many is lost; 0: none.
@@ -61,6 +67,21 @@ impl Net {
     }
 }
 
+impl Net {
+    /// Asks `to` whether it has voted in no later term. What is lost is sent again until whoever asks gives up, as TCP does: behind a cut it
+    /// arrives as soon as that is mended.
+    pub(super) async fn confirm(self, from: u64, to: u64, term: u64) -> bool {
+        let answer = async {
+            while !self.travels(from, to).await {}
+            let log = self.lock().nodes.get(&to).map(|member| member.log.clone());
+            let yes = log.is_some_and(|log| has_voted_in_none_after(&log, term));
+            while !self.travels(to, from).await {}
+            yes
+        };
+        timeout(CALL, answer).await.unwrap_or(false)
+    }
+}
+
 /// The way of one node to another.
 pub(in crate::raft) struct Way {
     pub(super) net: Net,
@@ -85,7 +106,7 @@ impl Way {
             if !net.travels(*from, *to).await {
                 return Err("lost".to_owned());
             }
-            let Some(raft) = net.lock().nodes.get(to).cloned() else {
+            let Some(raft) = net.lock().nodes.get(to).map(|member| member.raft.clone()) else {
                 return Err("nobody is there".to_owned());
             };
             net.truth.note(|| format!("{from} > {to} {what} {:08x}", crc32c::crc32c(&request)));
@@ -144,6 +165,11 @@ impl RaftNetworkV2<Types> for Way {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, Failed> {
         self.net.truth.leads(&request.vote);
+        if let (Some(sender), Some(committed)) =
+            (self.net.lock().nodes.get(&self.from), request.leader_commit)
+        {
+            sender.told.fetch_max(committed.index, Ordering::Relaxed);
+        }
         let serve = |raft: Raft, body: Bytes| async move {
             let request = wire::decode_append(&body).map_err(said)?;
             let answer = raft.append_entries(request).await.map_err(said)?;

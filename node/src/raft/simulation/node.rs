@@ -21,6 +21,7 @@ use schedia_apps::{Applications, ShardId};
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -34,6 +35,16 @@ const CLOSING: Duration = Duration::from_secs(20);
 /// openraft on what is simulated.
 pub(in crate::raft) type Raft = openraft::Raft<Types, Applying>;
 
+/// A node that runs, as others reach it.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) raft: Raft,
+    pub(super) machine: Machine,
+    pub(super) log: ShardLog,
+    /// The newest entry that it has told anybody to be committed.
+    pub(super) told: Arc<AtomicU64>,
+}
+
 /// A node, running or not.
 pub(in crate::raft) struct Node {
     pub(super) id: u64,
@@ -46,9 +57,7 @@ pub(in crate::raft) struct Node {
 }
 
 pub(super) struct Running {
-    pub(super) raft: Raft,
-    pub(super) machine: Machine,
-    pub(super) log: ShardLog,
+    pub(super) member: Member,
     _storage: Storage,
 }
 
@@ -93,15 +102,17 @@ impl Node {
         let factory = Factory { net: net.clone(), me: self.id };
         let raft = openraft::Raft::new(self.id, config, factory, disk, applying).await;
         let raft = raft.expect("it starts");
-        net.lock().nodes.insert(self.id, raft.clone());
+        let member = Member { raft, machine, log, told: Arc::default() };
+        net.lock().nodes.insert(self.id, member.clone());
         net.truth.note(|| format!("{} starts", self.id));
-        self.running = Some(Running { raft, machine, log, _storage: storage });
+        self.running = Some(Running { member, _storage: storage });
     }
 
     /// Power is lost: of what was not synced a part drawn from the seed is there, and the state is that of its last checkpoint,
     /// or of none.
     pub(super) async fn crash(&mut self, net: &Net) {
-        let Some(Running { raft, machine, log, _storage }) = self.running.take() else { return };
+        let Some(Running { member, _storage }) = self.running.take() else { return };
+        let Member { raft, machine, log, told: _ } = member;
         net.lock().nodes.remove(&self.id);
         self.synced().life += 1;
         raft.shutdown().await.expect("it ends");

@@ -17,19 +17,23 @@ fn a_cluster_holds_what_raft_promises_whatever_befalls_it() {
     let (one, asked) = (number("E2E_SEED"), number("E2E_SEEDS"));
     let first = one.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let count = if one.is_some() { 1 } else { asked.unwrap_or(u64::MAX) };
-    let (end, mut seeds, mut acknowledged, mut elections, mut crashes) = (Instant::now() + time, 0, 0, 0, 0);
+    let (end, mut seeds, mut acknowledged, mut read) = (Instant::now() + time, 0, 0, 0);
+    let (mut elections, mut crashes) = (0, 0);
     while seeds < count && (asked.is_some() || one.is_some() || Instant::now() < end) {
         let seed = first + seeds;
         // Printed when the test fails.
         println!("E2E_SEED={seed}");
         let played = play(seed);
-        assert!(played.acknowledged > 0, "nothing was ever written");
+        assert!(played.acknowledged > 0 && played.read > 0, "nothing was ever written, or read");
         acknowledged += played.acknowledged;
+        read += played.read;
         elections += played.elections;
         crashes += played.crashes;
         seeds += 1;
     }
-    println!("{seeds} seeds: {acknowledged} writes acknowledged, {elections} leaders, {crashes} crashes");
+    println!(
+        "{seeds} seeds: {acknowledged} writes acknowledged, {read} reads, {elections} leaders, {crashes} crashes"
+    );
     // One seed may be a quiet one.
     assert!(seeds < 3 || crashes > 0 && elections > seeds, "nothing has befallen it");
 }

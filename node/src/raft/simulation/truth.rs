@@ -70,6 +70,13 @@ impl Truth {
         known.must(first == digest, || format!("{node} has another state at {index}"));
     }
 
+    /// A linearizable read at a node has this index, and began when all up to `must_see` was known to somebody.
+    pub(super) fn reads(&self, node: u64, index: u64, must_see: u64) {
+        let mut known = self.lock();
+        known.must(index >= must_see, || format!("{node} reads at {index}, and {must_see} was known before"));
+        known.note(format!("{node} reads at {index}"));
+    }
+
     /// Whether an acknowledged write is what was applied at its place.
     pub(super) fn was_applied(&self, id: RaftLogId) -> bool {
         self.lock().entries.get(&id.index).is_some_and(|(applied, _)| *applied == id)

@@ -1,16 +1,20 @@
 //! A seed played: nodes, clients, and what befalls them; then peace, and the last look.
 
+use super::super::confirm::{Rounds, has_voted_in_none_after};
 use super::super::entry::{Body, Stamp};
 use super::super::log;
+use super::super::reading::index_of;
 use super::super::seeded;
 use super::super::types::{Entry, RaftLogId};
+use super::node::Member;
 use super::truth::match_each_other;
-use super::{Net, Node, Raft, Truth};
+use super::{Net, Node, Truth};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{BasicNode, ServerState};
 use schedia_apps::{Command, Epoch, Level, kv};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -32,6 +36,7 @@ const DOWN_MS: std::ops::Range<u64> = 1_500..4_000;
 pub(in crate::raft) struct Played {
     pub(in crate::raft) trace: Vec<String>,
     pub(in crate::raft) acknowledged: usize,
+    pub(in crate::raft) read: u64,
     pub(in crate::raft) elections: u64,
     pub(in crate::raft) crashes: u64,
 }
@@ -62,6 +67,8 @@ struct World {
     nodes: BTreeMap<u64, Node>,
     clients: Vec<JoinHandle<()>>,
     acknowledged: Acknowledged,
+    /// Reads that were confirmed.
+    read: Arc<AtomicU64>,
     random: fastrand::Rng,
     crashes: u64,
 }
@@ -77,14 +84,16 @@ impl World {
         }
         let members: BTreeMap<u64, BasicNode> =
             (1..=NODES).map(|id| (id, BasicNode::new(id.to_string()))).collect();
-        let first = nodes[&1].running.as_ref().expect("it runs").raft.clone();
+        let first = nodes[&1].running.as_ref().expect("it runs").member.raft.clone();
         first.initialize(members).await.expect("a new cluster");
         let acknowledged = Acknowledged::default();
         let mut random = fastrand::Rng::with_seed(seed);
-        let clients = (0..CLIENTS)
+        let mut clients: Vec<_> = (0..CLIENTS)
             .map(|number| tokio::spawn(client(number, net.clone(), acknowledged.clone(), random.fork())))
             .collect();
-        World { net, nodes, clients, acknowledged, random, crashes: 0 }
+        let read = Arc::<AtomicU64>::default();
+        clients.push(tokio::spawn(reader(net.clone(), acknowledged.clone(), read.clone(), random.fork())));
+        World { net, nodes, clients, acknowledged, read, random, crashes: 0 }
     }
 
     /// Crashes, cuts, slow and lossy times, one after another or at once.
@@ -107,6 +116,8 @@ impl World {
                     self.node(id).crash(&net).await;
                 }
                 3..5 => {
+                    // More often a leader than one by chance: it goes on believing that it leads.
+                    let id = leaders(&self.net).last().map_or(id, |(leader, _)| *leader);
                     self.net.truth.note(|| format!("{id} is cut off"));
                     let others = (1..=NODES).filter(|other| *other != id);
                     self.net.lock().cut.extend(others.flat_map(|other| [(id, other), (other, id)]));
@@ -155,7 +166,8 @@ impl World {
         for node in self.nodes.values_mut() {
             node.crash(&self.net).await;
         }
-        Played { trace, acknowledged: acknowledged.len(), elections, crashes: self.crashes }
+        let read = self.read.load(Ordering::Relaxed);
+        Played { trace, acknowledged: acknowledged.len(), read, elections, crashes: self.crashes }
     }
 
     fn node(&mut self, id: u64) -> &mut Node {
@@ -175,7 +187,7 @@ impl World {
     }
 
     async fn hand_over(&mut self, to: u64) {
-        let rafts: Vec<_> = self.net.lock().nodes.values().cloned().collect();
+        let rafts: Vec<_> = self.net.lock().nodes.values().map(|member| member.raft.clone()).collect();
         for raft in rafts {
             if raft.metrics().borrow_watched().state == ServerState::Leader {
                 self.net.truth.note(|| format!("leadership is to go to {to}"));
@@ -191,8 +203,13 @@ impl World {
             .nodes
             .values()
             .filter_map(|node| {
-                let records =
-                    node.running.as_ref()?.log.read(0..u64::MAX, usize::MAX).expect("the log is readable");
+                let records = node
+                    .running
+                    .as_ref()?
+                    .member
+                    .log
+                    .read(0..u64::MAX, usize::MAX)
+                    .expect("the log is readable");
                 Some(records.into_iter().map(|record| log::entry(record).expect("a whole entry")).collect())
             })
             .collect();
@@ -208,8 +225,8 @@ impl World {
             .values()
             .map(|node| {
                 let running = node.running.as_ref().expect("all run in peace");
-                let last = running.log.ends().last.map(|mark| mark.index);
-                (last, running.machine.state().applied().mark.map(|mark| mark.index))
+                let last = running.member.log.ends().last.map(|mark| mark.index);
+                (last, running.member.machine.state().applied().mark.map(|mark| mark.index))
             })
             .collect();
         ends.iter().all(|(last, applied)| last == applied && *last == ends[0].0)
@@ -220,11 +237,7 @@ impl World {
 async fn client(number: u64, net: Net, acknowledged: Acknowledged, mut random: fastrand::Rng) {
     for count in 0.. {
         sleep(Duration::from_millis(random.u64(5..80))).await;
-        let rafts: Vec<_> = net.lock().nodes.values().cloned().collect();
-        let leads = |raft: &&Raft| raft.metrics().borrow_watched().state == ServerState::Leader;
-        // One that believes it leads, deposed or not.
-        let leaders: Vec<_> = rafts.iter().filter(leads).collect();
-        let Some(raft) = random.choice(leaders) else { continue };
+        let Some((_, Member { raft, .. })) = random.choice(leaders(&net)) else { continue };
         let (key, value) = (format!("k{}", random.u8(..20)).into(), format!("{number}-{count}").into());
         let put = kv::Put { key, value, if_mod_revision: None };
         let command: Bytes = Command::Kv(kv::Command::Put(put)).encode().into();
@@ -233,6 +246,37 @@ async fn client(number: u64, net: Net, acknowledged: Acknowledged, mut random: f
         if let Ok(Ok(written)) = timeout(PATIENCE, raft.client_write(body)).await {
             net.truth.note(|| format!("{number} has written {}", written.log_id));
             acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(written.log_id);
+        }
+    }
+}
+
+/// Those that believe they lead, deposed or not.
+fn leaders(net: &Net) -> Vec<(u64, Member)> {
+    let leads = |member: &Member| member.raft.metrics().borrow_watched().state == ServerState::Leader;
+    let members = &net.lock().nodes;
+    members.iter().filter(|(_, member)| leads(member)).map(|(id, member)| (*id, member.clone())).collect()
+}
+
+/// Takes an index for a read, one after another, as a leader does that has no lease. It must be no older than what was acknowledged or read before.
+async fn reader(net: Net, acknowledged: Acknowledged, read: Arc<AtomicU64>, mut random: fastrand::Rng) {
+    let (mut rounds, mut newest_read) = (BTreeMap::<u64, Rounds>::new(), 0);
+    loop {
+        sleep(Duration::from_millis(random.u64(1..8))).await;
+        let written =
+            acknowledged.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|id| id.index).max();
+        let must_see = newest_read.max(written.unwrap_or(0));
+        let Some((me, Member { raft, machine, log, told })) = random.choice(leaders(&net)) else { continue };
+        let term = raft.metrics().borrow_watched().current_term;
+        let applied = *machine.applied().borrow();
+        let Some(index) = index_of(term, applied, told.load(Ordering::Relaxed)) else { continue };
+        let ask = |voter| net.clone().confirm(me, voter, term);
+        let (voters, deadline) = ([(1..=NODES).collect()], Instant::now() + PATIENCE / 4);
+        if has_voted_in_none_after(&log, term)
+            && rounds.entry(me).or_default().confirm(me, &voters, ask, deadline).await
+        {
+            net.truth.reads(me, index, must_see);
+            read.fetch_add(1, Ordering::Relaxed);
+            newest_read = index.max(newest_read);
         }
     }
 }

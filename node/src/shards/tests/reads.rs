@@ -4,7 +4,8 @@ use super::*;
 
 const READS: u64 = 1_000;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// In one thread: all of them begin before any round ends.
+#[tokio::test]
 async fn reads_that_wait_meanwhile_share_a_round_on_the_leader_and_on_a_follower() {
     let nodes = cluster(3).await;
     put(nodes[0].shard(), "a", "1").await.unwrap();
@@ -16,10 +17,10 @@ async fn reads_that_wait_meanwhile_share_a_round_on_the_leader_and_on_a_follower
         for found in futures::future::join_all(reads).await {
             assert_eq!(found.unwrap().as_deref(), Some("1"));
         }
-        // The first read begins a round at once; those that come during it wait for the second.
+        // The first read may begin a round at once; those that come during it wait for the second.
         let rounds: Vec<_> =
             nodes.iter().zip(before).map(|(node, n)| node.shard().read_rounds() - n).collect();
-        assert!((1..=READS / 50).contains(&rounds[node]), "{READS} reads of node {node} took {rounds:?}");
+        assert!((1..=2).contains(&rounds[node]), "{READS} reads of node {node} took {rounds:?}");
     }
 }
 
