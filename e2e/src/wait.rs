@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Between two looks. Short beside every deadline, long beside the cost of a look.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -45,6 +46,20 @@ where
     match until(what, within, look).await {
         Ok(seen) => seen,
         Err(timed_out) => panic!("{timed_out}"),
+    }
+}
+
+/// Runs a tool to its end; `None` if it was interrupted or terminated before. What it runs goes when it is dropped: no process and no
+/// directory stays.
+pub async fn unless_told_to_end<T>(
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<Option<T>, String> {
+    let told = |kind| signal(kind).map_err(|e| format!("signals: {e}"));
+    let (mut interrupt, mut terminate) = (told(SignalKind::interrupt())?, told(SignalKind::terminate())?);
+    tokio::select! {
+        done = work => done.map(Some),
+        _ = interrupt.recv() => Ok(None),
+        _ = terminate.recv() => Ok(None),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use schedia_e2e::bench::{self, options::Options};
+use schedia_e2e::wait::unless_told_to_end;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,23 +16,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // Whoever is interrupted drops what it runs: no process and no directory stays.
-    let measured = runtime.block_on(async {
-        tokio::select! {
-            measured = bench::run(options) => Some(measured),
-            _ = tokio::signal::ctrl_c() => None,
-        }
-    });
-    match measured {
-        Some(Ok(report)) => {
+    match runtime.block_on(unless_told_to_end(bench::run(options))) {
+        Ok(Some(report)) => {
             println!("{}", std::fs::read_to_string(&report).unwrap_or_default());
             eprintln!("written to {}", report.display());
             ExitCode::SUCCESS
         }
-        Some(Err(reason)) => {
+        Ok(None) => ExitCode::from(130),
+        Err(reason) => {
             eprintln!("error: {reason}");
             ExitCode::FAILURE
         }
-        None => ExitCode::from(130),
     }
 }

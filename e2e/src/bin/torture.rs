@@ -5,10 +5,10 @@ use schedia_e2e::process::{Clock, binary};
 use schedia_e2e::torture::fault::Kind;
 use schedia_e2e::torture::round::Settings;
 use schedia_e2e::torture::{Run, replay, run};
+use schedia_e2e::wait::unless_told_to_end;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a cluster of real processes under clients, watches and faults, and checks each round: linearizability, revisions,
 /// watches. Exit status 0: no violation; 1: a violation, kept and named; 130: stopped.
@@ -69,17 +69,8 @@ fn torture(arguments: &Arguments) -> Result<ExitCode, String> {
         settings: Settings { faults: kinds(&arguments.nemesis)?, clients: arguments.clients.into() },
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|e| format!("no runtime: {e}"))?;
-    runtime.block_on(async {
-        let stopped = |kind| signal(kind).map_err(|e| format!("signals: {e}"));
-        let (mut interrupt, mut terminate) =
-            (stopped(SignalKind::interrupt())?, stopped(SignalKind::terminate())?);
-        // Whatever ends first, the cluster goes with the run.
-        tokio::select! {
-            ended = run(&asked) => ended.map(|()| ExitCode::SUCCESS),
-            _ = interrupt.recv() => Ok(ExitCode::from(130)),
-            _ = terminate.recv() => Ok(ExitCode::from(130)),
-        }
-    })
+    let ended = runtime.block_on(unless_told_to_end(run(&asked)))?;
+    Ok(ended.map_or(ExitCode::from(130), |()| ExitCode::SUCCESS))
 }
 
 fn kinds(names: &[String]) -> Result<Vec<Kind>, String> {
