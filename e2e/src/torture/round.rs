@@ -54,6 +54,8 @@ pub struct Round {
     pub recovery: Duration,
     /// Snapshots that nodes were sent.
     pub snapshots: usize,
+    /// Those that went on where an earlier one had broken off.
+    pub resumed: usize,
     /// What judging it took.
     pub judged: Duration,
 }
@@ -78,6 +80,7 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
         took: Duration::ZERO,
         recovery: Duration::ZERO,
         snapshots: 0,
+        resumed: 0,
         judged: Duration::ZERO,
     };
     let unfinished = play_faults(world, settings, &shared, &mut random, &mut round).await;
@@ -117,7 +120,7 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
         round.history.watches.push(watched);
     }
     round.verdict.violations.extend(world.fallen());
-    round.snapshots = world.snapshots_received();
+    (round.snapshots, round.resumed) = (world.snapshots_received(), world.snapshots_resumed());
     let judging = Instant::now();
     let (history, verdict) = tokio::task::spawn_blocking({
         let history = std::mem::take(&mut round.history);

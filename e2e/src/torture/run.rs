@@ -36,6 +36,7 @@ struct Sum {
     compared: usize,
     undecided: usize,
     snapshots: usize,
+    resumed: usize,
     recovery_max: Duration,
     faults: BTreeMap<Kind, u64>,
 }
@@ -149,10 +150,11 @@ fn line(round: &Round) -> String {
         groups => format!(", {groups} groups undecided"),
     };
     format!(
-        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown, {copies} copies), {changes} changes over {connections} watches; faults: {}; {} snapshots received, recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
+        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown, {copies} copies), {changes} changes over {connections} watches; faults: {}; {} snapshots received, {} resumed, recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
         round.history.seed,
         if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
         round.snapshots,
+        round.resumed,
         round.recovery.as_secs_f64(),
         round.verdict.compared,
         round.judged.as_secs_f64(),
@@ -168,6 +170,7 @@ impl Sum {
         self.compared += round.verdict.compared;
         self.undecided += round.verdict.undecided;
         self.snapshots += round.snapshots;
+        self.resumed += round.resumed;
         self.recovery_max = self.recovery_max.max(round.recovery);
         for (kind, count) in &round.faults {
             *self.faults.entry(*kind).or_default() += count;
@@ -175,13 +178,13 @@ impl Sum {
     }
 
     fn words(&self, took: Duration) -> String {
-        let Sum { rounds, counts, compared, undecided, snapshots, .. } = self;
+        let Sum { rounds, counts, compared, undecided, snapshots, resumed, .. } = self;
         let Counts { operations, done, refused, unknown, copies, changes, connections } = counts;
         let faults: Vec<_> =
             self.faults.iter().map(|(kind, count)| format!("  {kind:<16} {count}")).collect();
         format!(
             "{rounds} rounds in {} s: {operations} operations ({done} done, {refused} refused as not applied, {unknown} unknown, {copies} copies under a key), \
-             {changes} changes over {connections} watches, {compared} checks, {undecided} groups undecided, {snapshots} snapshots received, slowest recovery {:.1} s, no violation\n{}",
+             {changes} changes over {connections} watches, {compared} checks, {undecided} groups undecided, {snapshots} snapshots received, {resumed} of them resumed, slowest recovery {:.1} s, no violation\n{}",
             took.as_secs(),
             self.recovery_max.as_secs_f64(),
             faults.join("\n"),

@@ -163,6 +163,12 @@ impl World {
         self.cluster.nodes.iter().map(|node| node.log().matches("receiving a snapshot").count()).sum()
     }
 
+    /// How many of them went on where an earlier one had broken off.
+    pub fn snapshots_resumed(&self) -> usize {
+        let resumed = |line: &&str| line.contains("sending a snapshot") && !line.contains("behind_block=0");
+        self.cluster.nodes.iter().map(|node| node.log().lines().filter(resumed).count()).sum()
+    }
+
     /// Nodes whose process has ended by itself, or has panicked.
     pub fn fallen(&self) -> Vec<String> {
         let mut fallen = Vec::new();
