@@ -23,6 +23,7 @@
 use super::confirm::{Configs, is_majority};
 use schedia_apps::NodeId;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,8 +48,10 @@ pub(super) struct Lease(Arc<Inner>);
 struct Inner {
     /// std Mutex: never held across an await.
     table: Mutex<Table>,
-    /// The newest entry that each member was told to be committed.
-    told: Mutex<BTreeMap<NodeId, u64>>,
+    /// The newest entry that anybody was told to be committed.
+    told: AtomicU64,
+    /// The newest that each member was told. std Mutex: as above.
+    told_to: Mutex<BTreeMap<NodeId, u64>>,
 }
 
 /// What was heard in the newest term in which this node led.
@@ -83,25 +86,23 @@ impl Lease {
         self.table().note(id, term, Answered { sent, promise });
     }
 
-    fn all_told(&self) -> MutexGuard<'_, BTreeMap<NodeId, u64>> {
-        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A member is about to be told that this entry is committed.
     pub(super) fn tell(&self, id: NodeId, index: u64) {
-        let mut told = self.all_told();
-        let newest = told.entry(id).or_default();
+        self.0.told.fetch_max(index, Ordering::AcqRel);
+        let mut told_to = self.0.told_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = told_to.entry(id).or_default();
         *newest = index.max(*newest);
     }
 
     /// The newest entry that this member has been told to be committed.
     pub(super) fn told_to(&self, id: NodeId) -> u64 {
-        self.all_told().get(&id).copied().unwrap_or(0)
+        let told_to = self.0.told_to.lock().unwrap_or_else(PoisonError::into_inner);
+        told_to.get(&id).copied().unwrap_or(0)
     }
 
     /// The newest entry that another member can have heard of from this one to be committed.
     pub(super) fn told(&self) -> u64 {
-        self.all_told().values().copied().max().unwrap_or(0)
+        self.0.told.load(Ordering::Acquire)
     }
 
     /// From now on no promise of this term counts, nor of any before it.

@@ -202,9 +202,10 @@ impl Machine {
         if let Some(stored) = membership {
             *shared.membership.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(stored);
         }
+        // Before anybody can read it: an index for a read is never behind what another read has seen (`super::reading`).
+        shared.applied.send_replace(unmark(&applied).map_err(broken)?.map(log_id));
         drop(live);
         self.publish(events);
-        shared.applied.send_replace(unmark(&applied).map_err(broken)?.map(log_id));
         Ok(outcomes)
     }
 
@@ -254,9 +255,9 @@ impl Machine {
         shared.record.send_replace(record);
         // Whoever watches reads what the snapshot brought from its history.
         shared.feed.reset(live.applications.kv().revision());
+        shared.applied.send_replace(unmark(&checkpoint.mark).map_err(broken)?.map(log_id));
         drop(live);
         drop((before, replaced));
-        shared.applied.send_replace(unmark(&checkpoint.mark).map_err(broken)?.map(log_id));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::storage::{Flushed, Options, Storage, Sweep};
+use openraft::entry::RaftEntry;
 use schedia_apps::{ShardId, kv};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -28,6 +29,28 @@ async fn query(machine: &Machine) -> At {
     let answer = tokio::task::spawn_blocking(move || machine.query(Query::Kv(kv::Query::Revisions)));
     let (at, _) = timeout(PATIENCE, answer).await.expect("a query waits for no disk").unwrap().unwrap();
     at
+}
+
+/// A leader takes the index of a read from what is told to be applied: nobody may have read more.
+#[tokio::test]
+async fn nothing_can_be_read_before_it_is_told_to_be_applied() {
+    let dir = TempDir::new().unwrap();
+    let machine = machine(&dir, None);
+    let blank =
+        |index| Entry::new(super::super::types::raft_log_id(LogId { term: 1, index }), EntryPayload::Blank);
+    let applying = std::thread::spawn({
+        let machine = machine.clone();
+        move || (1..=50_000).for_each(|index| drop(machine.execute(&[blank(index)]).unwrap()))
+    });
+    let mut reads = 0;
+    while !applying.is_finished() {
+        let (at, _) = machine.query(Query::Kv(kv::Query::Revisions)).unwrap();
+        let told = machine.applied().borrow().map_or(0, |applied| applied.index);
+        assert!(at.index <= told, "{} was read, and {told} was told", at.index);
+        reads += 1;
+    }
+    applying.join().unwrap();
+    assert!(reads > 100, "{reads} reads are few");
 }
 
 /// openraft takes the receiver to be where the snapshot ends that it handed out: the rest of another one must not go with it.

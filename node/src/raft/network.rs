@@ -39,13 +39,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 /// Appends sent ahead of their answers.
 const FRAMES_AHEAD: usize = 32;
 /// And their bytes.
 const BYTES_AHEAD: usize = 8 << 20;
 
+/// Between a question that was lost and the same again. As long as a failed connect speaks for the next ones.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long a frame that says nothing but what is committed waits for entries to go with. With one client after another it would
 /// double the frames; followers apply that much later, unless somebody reads there (`Group::hurry`).
 const COMMIT_LINGER: Duration = Duration::from_millis(2);
@@ -122,14 +124,19 @@ impl Network {
         addresses.get(&id).cloned().unwrap_or_default()
     }
 
-    /// Asks a voter whether it has voted in no term after this one. No answer in time is no.
+    /// Asks a voter whether it has voted in no term after this one, again if the question or its answer is lost. No answer in time is no.
     pub(super) fn confirm(&self, id: NodeId, term: u64) -> impl Future<Output = bool> + Send + use<> {
         let (peers, shard, address) = (self.peers.clone(), self.shard, self.address(id));
         let deadline = Instant::now() + self.patience;
         async move {
             let (target, body) = (Target { id, address: &address }, wire::encode_term(term));
-            let answer = peers.call(target, Kind::Confirm, shard, body, deadline).await;
-            answer.is_ok_and(|answer| wire::decode_confirmed(&answer).unwrap_or(false))
+            loop {
+                match peers.call(target, Kind::Confirm, shard, body.clone(), deadline).await {
+                    Ok(answer) => return wire::decode_confirmed(&answer).unwrap_or(false),
+                    Err(_) if Instant::now() + ASK_AGAIN_AFTER < deadline => sleep(ASK_AGAIN_AFTER).await,
+                    Err(_) => return false,
+                }
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! * An index is used only by reads that began before its round did.
-//! * Only a majority's confirmation makes an index: a deposed leader gets none.
+//! * Only a majority's confirmation, or its promises, make an index: a deposed leader gets none.
 
 use super::{ShardError, Timings};
 use crate::metrics::ShardMetrics;

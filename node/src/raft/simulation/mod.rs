@@ -13,7 +13,7 @@
 //!
 //! In the end everything that was acknowledged is in the state of all, once.
 //!
-//! Not simulated: snapshots, connections and forwarding, whose tasks use threads of tokio's (`spawn_blocking`) or choose at random
+//! Not simulated: changes of membership, votes lost on their way to a disk, snapshots, connections and forwarding, whose tasks use threads of tokio's (`spawn_blocking`) or choose at random
 //! (`select!`): those are for `cargo torture`.
 
 mod network;

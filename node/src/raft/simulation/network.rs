@@ -71,14 +71,15 @@ impl Net {
     /// Asks `to` whether it has voted in no later term. What is lost is sent again until whoever asks gives up, as TCP does: behind a cut it
     /// arrives as soon as that is mended.
     pub(super) async fn confirm(self, from: u64, to: u64, term: u64) -> bool {
-        let answer = async {
+        // On its way whether anybody looks or not.
+        let answer = tokio::spawn(async move {
             while !self.travels(from, to).await {}
             let log = self.lock().nodes.get(&to).map(|member| member.log.clone());
             let yes = log.is_some_and(|log| has_voted_in_none_after(&log, term));
             while !self.travels(to, from).await {}
             yes
-        };
-        timeout(CALL, answer).await.unwrap_or(false)
+        });
+        matches!(timeout(CALL, answer).await, Ok(Ok(true)))
     }
 }
 

@@ -70,11 +70,11 @@ impl Truth {
         known.must(first == digest, || format!("{node} has another state at {index}"));
     }
 
-    /// A linearizable read at a node has this index, and began when all up to `must_see` was known to somebody.
-    pub(super) fn reads(&self, node: u64, index: u64, must_see: u64) {
+    /// A linearizable read at a node finds what is applied up to `found`, and began when all up to `must_see` was known to somebody.
+    pub(super) fn reads(&self, node: u64, found: u64, must_see: u64) {
         let mut known = self.lock();
-        known.must(index >= must_see, || format!("{node} reads at {index}, and {must_see} was known before"));
-        known.note(format!("{node} reads at {index}"));
+        known.must(found >= must_see, || format!("{node} reads at {found}, and {must_see} was known before"));
+        known.note(format!("{node} reads at {found}"));
     }
 
     /// Whether an acknowledged write is what was applied at its place.

@@ -3,6 +3,7 @@
 use super::super::confirm::{Rounds, has_voted_in_none_after};
 use super::super::entry::{Body, Stamp};
 use super::super::log;
+use super::super::machine::Machine;
 use super::super::reading::index_of;
 use super::super::seeded;
 use super::super::types::{Entry, RaftLogId};
@@ -257,7 +258,8 @@ fn leaders(net: &Net) -> Vec<(u64, Member)> {
     members.iter().filter(|(_, member)| leads(member)).map(|(id, member)| (*id, member.clone())).collect()
 }
 
-/// Takes an index for a read, one after another, as a leader does that has no lease. It must be no older than what was acknowledged or read before.
+/// Reads at any node, one read after another, by the index of somebody who believes to lead and has no lease. What it finds there must be no older than
+/// what was acknowledged or read before it began.
 async fn reader(net: Net, acknowledged: Acknowledged, read: Arc<AtomicU64>, mut random: fastrand::Rng) {
     let (mut rounds, mut newest_read) = (BTreeMap::<u64, Rounds>::new(), 0);
     loop {
@@ -271,12 +273,20 @@ async fn reader(net: Net, acknowledged: Acknowledged, read: Arc<AtomicU64>, mut 
         let Some(index) = index_of(term, applied, told.load(Ordering::Relaxed)) else { continue };
         let ask = |voter| net.clone().confirm(me, voter, term);
         let (voters, deadline) = ([(1..=NODES).collect()], Instant::now() + PATIENCE / 4);
-        if has_voted_in_none_after(&log, term)
-            && rounds.entry(me).or_default().confirm(me, &voters, ask, deadline).await
-        {
-            net.truth.reads(me, index, must_see);
+        let own = (me, has_voted_in_none_after(&log, term));
+        if !rounds.entry(me).or_default().confirm(own, &voters, ask, deadline).await {
+            continue;
+        }
+        let nodes: Vec<(u64, Machine)> =
+            net.lock().nodes.iter().map(|(id, member)| (*id, member.machine.clone())).collect();
+        let Some((node, machine)) = random.choice(nodes) else { continue };
+        let mut applied = machine.applied();
+        let there = applied.wait_for(|applied| applied.is_some_and(|applied| applied.index >= index));
+        if matches!(timeout(PATIENCE / 4, there).await, Ok(Ok(_))) {
+            let found = machine.state().applied().mark.map_or(0, |mark| mark.index);
+            net.truth.reads(node, found, must_see);
             read.fetch_add(1, Ordering::Relaxed);
-            newest_read = index.max(newest_read);
+            newest_read = found.max(newest_read);
         }
     }
 }

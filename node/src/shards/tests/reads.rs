@@ -17,7 +17,6 @@ async fn reads_that_wait_meanwhile_share_a_round_on_the_leader_and_on_a_follower
         for found in futures::future::join_all(reads).await {
             assert_eq!(found.unwrap().as_deref(), Some("1"));
         }
-        // The first read may begin a round at once; those that come during it wait for the second.
         let rounds: Vec<_> =
             nodes.iter().zip(before).map(|(node, n)| node.shard().read_rounds() - n).collect();
         assert!((1..=2).contains(&rounds[node]), "{READS} reads of node {node} took {rounds:?}");

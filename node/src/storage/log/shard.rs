@@ -219,7 +219,7 @@ impl ShardLog {
         saved.await.map_err(|_| closed())?
     }
 
-    /// The vote saved last.
+    /// The newest vote that is saved or being saved: never older than one that was given.
     pub fn vote(&self) -> Option<Bytes> {
         self.0.view().vote.clone()
     }
