@@ -120,7 +120,7 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
         round.history.watches.push(watched);
     }
     round.verdict.violations.extend(world.fallen());
-    (round.snapshots, round.resumed) = (world.snapshots_received(), world.snapshots_resumed());
+    (round.snapshots, round.resumed) = world.snapshots();
     let judging = Instant::now();
     let (history, verdict) = tokio::task::spawn_blocking({
         let history = std::mem::take(&mut round.history);

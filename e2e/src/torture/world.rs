@@ -158,15 +158,12 @@ impl World {
         .await
     }
 
-    /// How often a node was sent a snapshot, since logs were forgotten.
-    pub fn snapshots_received(&self) -> usize {
-        self.cluster.nodes.iter().map(|node| node.log().matches("receiving a snapshot").count()).sum()
-    }
-
-    /// How many of them went on where an earlier one had broken off.
-    pub fn snapshots_resumed(&self) -> usize {
+    /// How often a node was sent a snapshot since logs were forgotten, and how many of these went on where an earlier one had broken off.
+    pub fn snapshots(&self) -> (usize, usize) {
         let resumed = |line: &&str| line.contains("sending a snapshot") && !line.contains("behind_block=0");
-        self.cluster.nodes.iter().map(|node| node.log().lines().filter(resumed).count()).sum()
+        let logs: Vec<String> = self.cluster.nodes.iter().map(|node| node.log()).collect();
+        let received = logs.iter().map(|log| log.matches("receiving a snapshot").count()).sum();
+        (received, logs.iter().map(|log| log.lines().filter(resumed).count()).sum())
     }
 
     /// Nodes whose process has ended by itself, or has panicked.

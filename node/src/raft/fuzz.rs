@@ -101,9 +101,9 @@ fn message_seeds() -> Vec<Vec<u8>> {
         (10, encode_stored_membership(&stored)),
         (11, encode_log_id(log_id(1))),
         (12, encode_position(&None)),
+        (12, Bytes::from_static(&[1, 1, 7, 2, 0xac, 2, 9, 1, b't', 2, b'k', b'1'])),
         (13, encode_term(300)),
         (14, encode_confirmed(true)),
-        (12, Bytes::from_static(&[1, 1, 7, 2, 0xac, 2, 9, 1, b't', 2, b'k', b'1'])),
     ];
     messages.iter().map(|(which, bytes)| [&[*which], &bytes[..]].concat()).collect()
 }

@@ -188,12 +188,9 @@ impl World {
     }
 
     async fn hand_over(&mut self, to: u64) {
-        let rafts: Vec<_> = self.net.lock().nodes.values().map(|member| member.raft.clone()).collect();
-        for raft in rafts {
-            if raft.metrics().borrow_watched().state == ServerState::Leader {
-                self.net.truth.note(|| format!("leadership is to go to {to}"));
-                let _ = timeout(PATIENCE, raft.trigger().transfer_leader(to)).await;
-            }
+        for (_, Member { raft, .. }) in leaders(&self.net) {
+            self.net.truth.note(|| format!("leadership is to go to {to}"));
+            let _ = timeout(PATIENCE, raft.trigger().transfer_leader(to)).await;
         }
     }
 
@@ -204,13 +201,8 @@ impl World {
             .nodes
             .values()
             .filter_map(|node| {
-                let records = node
-                    .running
-                    .as_ref()?
-                    .member
-                    .log
-                    .read(0..u64::MAX, usize::MAX)
-                    .expect("the log is readable");
+                let Member { log, .. } = &node.running.as_ref()?.member;
+                let records = log.read(0..u64::MAX, usize::MAX).expect("the log is readable");
                 Some(records.into_iter().map(|record| log::entry(record).expect("a whole entry")).collect())
             })
             .collect();
@@ -225,9 +217,9 @@ impl World {
             .nodes
             .values()
             .map(|node| {
-                let running = node.running.as_ref().expect("all run in peace");
-                let last = running.member.log.ends().last.map(|mark| mark.index);
-                (last, running.member.machine.state().applied().mark.map(|mark| mark.index))
+                let Member { log, machine, .. } = &node.running.as_ref().expect("all run in peace").member;
+                let last = log.ends().last.map(|mark| mark.index);
+                (last, machine.state().applied().mark.map(|mark| mark.index))
             })
             .collect();
         ends.iter().all(|(last, applied)| last == applied && *last == ends[0].0)
