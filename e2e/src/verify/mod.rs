@@ -170,7 +170,7 @@ impl Run {
             _ => {}
         }
         if self.options.full {
-            command.env("E2E_FULL", "1").env("PROPTEST_CASES", "4096");
+            command.env("E2E_FULL", "1");
         }
         in_workspace(command)
     }

@@ -98,6 +98,19 @@ const BEFORE: [Step; 9] = [
     step("processes", Work::Cargo(&["test", "--locked", "--test", "processes"])),
 ];
 
+/// Sixteen times the usual cases. Only where a case costs no disk: the variable also overrides the number that a property names itself.
+const PROPERTIES: Step = step(
+    "properties",
+    Work::Cargo(&[
+        "--config",
+        "env.PROPTEST_CASES='4096'",
+        "test",
+        "--locked",
+        "--package",
+        "schedia-apps",
+    ]),
+);
+
 /// Two minutes of rounds, each with faults of its own.
 const TORTURE: Step =
     step("torture", Work::Cargo(&["run", "--locked", "--bin", "torture", "--", "--minutes", "2"]));
@@ -150,7 +163,7 @@ const TREE: Step = Step { name: "tree", work: Work::Tree, after_failure: AfterFa
 /// The steps in order; one with an outcome already is not to be taken.
 pub fn plan(options: Options, root: bool) -> Vec<(Step, Option<Outcome>)> {
     let torture = if options.full { TORTURE_FULL } else { TORTURE };
-    let more: &[Step] = if options.full { &[CLOCKS, DECODERS] } else { &[] };
+    let more: &[Step] = if options.full { &[CLOCKS, PROPERTIES, DECODERS] } else { &[] };
     let steps = BEFORE.iter().chain([&torture]).chain(more);
     let mut steps: Vec<_> = steps.map(|step| (*step, None)).collect();
     match (options.no_e2e, root) {
