@@ -81,6 +81,17 @@ pub struct RaftClusterSpec {
     ))]
     pub replicas: i32,
 
+    /// Number of raft groups, 1 to 16, that the cluster begins with and keeps. Keys and the ledger live on the first; queues are placed
+    /// over all of them, each led by a member of its own.
+    #[serde(default = "shards")]
+    #[x_kube(
+        validation = Rule::new("self >= 1 && self <= 16").message("shards must be between 1 and 16"),
+        validation = Rule::new("self == oldSelf").message(
+            "shards cannot change: what a cluster holds is placed by their number. Make a new cluster, and move the queues"
+        )
+    )]
+    pub shards: i32,
+
     /// The container image with the binary `schedia`.
     #[x_kube(validation = Rule::new("size(self) > 0").message("image must name a container image"))]
     pub image: String,
@@ -168,6 +179,10 @@ pub struct RaftClusterSpec {
 
 fn replicas() -> i32 {
     3
+}
+
+fn shards() -> i32 {
+    1
 }
 
 fn grace() -> i64 {

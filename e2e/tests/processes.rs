@@ -47,6 +47,8 @@ mod requests;
 mod resume;
 #[path = "processes/scaling.rs"]
 mod scaling;
+#[path = "processes/shards.rs"]
+mod shards;
 #[path = "processes/traces.rs"]
 mod traces;
 #[path = "processes/watch.rs"]

@@ -8,6 +8,7 @@
 use crate::shards::Timings;
 use crate::telemetry::traces::Collector;
 use clap::{Args, ValueEnum};
+use schedia_apps::cluster;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,6 +50,9 @@ pub struct Settings {
     /// Form a cluster of these members once, on empty disks; this node is one of them
     #[arg(long, env = "SCHEDIA_PEERS", value_name = "NAME=HOST:PORT,...")]
     peers: Option<String>,
+    /// With how many raft groups a cluster begins, 1 to 16; it keeps them for ever [default: 1]
+    #[arg(long, env = "SCHEDIA_SHARDS", value_name = "N")]
+    shards: Option<u64>,
     /// Serve the door of another program, too
     #[arg(long, env = "SCHEDIA_DOOR", value_name = "balsa")]
     door: Option<Door>,
@@ -121,6 +125,8 @@ pub struct Config {
     pub advertise_peer: Option<String>,
     /// What a blank node does.
     pub start: Start,
+    /// With how many shards a cluster begins; `None`: one, unless there is a cluster already.
+    pub shards: Option<u32>,
     /// The doors of other programs.
     pub doors: Doors,
     /// Raft's clockwork.
@@ -247,6 +253,7 @@ impl Settings {
             bootstrap: self.bootstrap.or(other.bootstrap),
             join: self.join.or(other.join),
             peers: self.peers.or(other.peers),
+            shards: self.shards.or(other.shards),
             door: self.door.or(other.door),
             heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),
             election_min_ms: self.election_min_ms.or(other.election_min_ms),
@@ -295,6 +302,7 @@ impl Settings {
             advertise_http: self.advertise_http,
             advertise_peer: self.advertise_peer,
             start,
+            shards: shards(self.shards)?,
             doors: Doors { balsa: self.door == Some(Door::Balsa), join: None },
             timings: timings(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
             lease_reads: self.lease_reads.unwrap_or(false),
@@ -367,6 +375,11 @@ fn peer_list(list: &str) -> Result<BTreeMap<String, String>, ConfigError> {
         }
     }
     Ok(nodes)
+}
+
+fn shards(set: Option<u64>) -> Result<Option<u32>, ConfigError> {
+    let within = |shards| within("--shards", shards, 1..=u64::from(cluster::SHARDS_MAX));
+    Ok(set.map(within).transpose()?.map(|shards| shards as u32))
 }
 
 fn timings(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<Timings, ConfigError> {

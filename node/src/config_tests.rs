@@ -44,6 +44,15 @@ fn defaults_listen_on_loopback_and_wait() {
 }
 
 #[test]
+fn a_cluster_begins_with_one_to_sixteen_shards() {
+    assert_eq!(check("").unwrap().shards, None);
+    assert_eq!(check("--shards 16").unwrap().shards, Some(16));
+    assert_eq!(with_file("name = 'n1'\nshards = 4\n", "").unwrap().shards, Some(4));
+    assert_eq!(refusal("--shards 0"), "--shards must be 1..=16, not 0");
+    assert_eq!(refusal("--shards 17"), "--shards must be 1..=16, not 17");
+}
+
+#[test]
 fn the_file_fills_in_what_the_flags_leave_open() {
     let file = "name = 'from-file'\ncache-mib = 7\nhttp = '[::]:80'\nbootstrap = true\nlog-format = 'json'\n";
     let config = with_file(file, "--cache-mib 9").unwrap();

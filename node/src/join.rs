@@ -114,6 +114,8 @@ pub struct Admission {
     shards: Arc<Shards>,
     peers: Peers,
     me: Advertised,
+    /// With how many shards a cluster begins that this node begins by itself, if somebody said so.
+    shard_count: Option<u32>,
     /// One identity is written at a time.
     entering: Mutex<()>,
     /// Cancelled when this node has been reset: its parts are to end, and to begin again on a blank disk.
@@ -124,9 +126,15 @@ pub struct Admission {
 
 impl Admission {
     /// Nothing is started yet: see [`Admission::resume`].
-    pub fn new(storage: Arc<Storage>, shards: Arc<Shards>, peers: Peers, me: Advertised) -> Admission {
+    pub fn new(
+        storage: Arc<Storage>,
+        shards: Arc<Shards>,
+        peers: Peers,
+        me: Advertised,
+        shard_count: Option<u32>,
+    ) -> Admission {
         let (entering, choosing, anew) = (Mutex::default(), Mutex::default(), CancellationToken::new());
-        Admission { storage, shards, peers, me, entering, choosing, anew }
+        Admission { storage, shards, peers, me, shard_count, entering, choosing, anew }
     }
 
     /// Waits until this node has been reset.
@@ -155,6 +163,22 @@ impl Admission {
             }
             sleep(pause).await;
             pause = (2 * pause).min(pause_max);
+        }
+        self.compare_shards().await;
+    }
+
+    /// Says so if the cluster has another number of shards than was asked for.
+    async fn compare_shards(&self) {
+        let (Some(asked), Some(shard)) = (self.shard_count, self.shards.shard(ShardId(0))) else { return };
+        let mut record = shard.watch_record();
+        let known =
+            record.wait_for(Option::is_some).await.ok().and_then(|record| Some(record.as_ref()?.shards));
+        if let Some(shards) = known.filter(|shards| *shards != asked) {
+            tracing::warn!(
+                shards,
+                asked,
+                "a cluster keeps the number of shards it began with: --shards has no effect"
+            );
         }
     }
 
@@ -246,7 +270,13 @@ impl Admission {
         let cluster_id = ClusterId::try_from(uuid::Uuid::new_v4().to_string())
             .map_err(|error| JoinError::Invalid(error.to_string()))?;
         let Advertised { name, address, http_url: _ } = self.me.clone();
-        let verb = Initialize { cluster_id, name, address, shards: SHARDS, managed_by: None };
+        let verb = Initialize {
+            cluster_id,
+            name,
+            address,
+            shards: self.shard_count.unwrap_or(SHARDS),
+            managed_by: None,
+        };
         self.initialize(verb, deadline).await.map(|_| ())
     }
 

@@ -223,7 +223,8 @@ impl Node {
         if config.start == Start::Invited {
             peers.take_invitations();
         }
-        let admission = Admission::new(storage.clone(), shards.clone(), peers.clone(), me.clone());
+        let (disk, count) = (storage.clone(), config.shards);
+        let admission = Admission::new(disk, shards.clone(), peers.clone(), me.clone(), count);
         Node {
             me,
             storage,
@@ -256,6 +257,7 @@ impl Node {
         });
         part.spawn(|stop| self.shards.clone().drive_membership(stop));
         part.spawn(|stop| compaction::run(self.clone(), config.kv_history, stop));
+        part.spawn(|stop| self.shards.clone().spread_leaders(stop));
         part.spawn(|stop| self.clone().enter(config.start, stop));
         stop.cancelled().await;
         Ok(())
@@ -355,8 +357,10 @@ impl Node {
                 reason: "this node has not seen the cluster record yet".into(),
             });
         };
+        let led =
+            |id| shards.iter().filter(|shard| shard.leader == Some(id)).map(|shard| shard.shard).collect();
         let (leader, term, lag) =
-            shards.into_iter().next().map_or((None, 0, BTreeMap::new()), |s| (s.leader, s.term, s.lag));
+            shards.first().map_or((None, 0, BTreeMap::new()), |s| (s.leader, s.term, s.lag.clone()));
         let Record { generation, members, voters, .. } = record;
         let can_lose = voters.len().saturating_sub(1) / 2;
         let members = members
@@ -365,6 +369,7 @@ impl Node {
                 id: member.id,
                 voter: voters.contains(&member.id),
                 lag: lag.get(&member.id).copied(),
+                leads: led(member.id),
                 name: member.name,
                 address: member.address,
                 http_url: member.http_url,

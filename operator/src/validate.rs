@@ -25,6 +25,8 @@ pub struct Cluster {
     pub deleting: bool,
     /// The number of voters asked for: odd, 1 to 9.
     pub replicas: u32,
+    /// The number of raft groups asked for: 1 to 16.
+    pub shards: u32,
     /// The cluster id latched in the status.
     pub latched_id: Option<ClusterId>,
     /// The rest of the spec.
@@ -52,11 +54,16 @@ pub fn validate(resource: &RaftCluster) -> Result<Cluster, Invalid> {
         generation: metadata.generation.unwrap_or_default(),
         created,
         deleting: metadata.deletion_timestamp.is_some(),
-        replicas: u32::try_from(spec.replicas).map_err(|_| Invalid("replicas is negative".to_owned()))?,
+        replicas: count("replicas", spec.replicas)?,
+        shards: count("shards", spec.shards)?,
         latched_id,
         spec: spec.clone(),
         status,
     })
+}
+
+fn count(field: &str, count: i32) -> Result<u32, Invalid> {
+    u32::try_from(count).map_err(|_| Invalid(format!("{field} is negative")))
 }
 
 fn unread(field: &str) -> Invalid {

@@ -34,7 +34,7 @@ fn change_refused(old: serde_json::Value, new: serde_json::Value, words: &str) {
 fn an_image_is_all_that_must_be_said() {
     let minimal = cluster(json!({}));
     accepted(&minimal);
-    assert_eq!(minimal.spec.replicas, 3);
+    assert_eq!((minimal.spec.replicas, minimal.spec.shards), (3, 1));
     assert_eq!(minimal.spec.storage.size, Quantity("10Gi".to_owned()));
     assert_eq!(minimal.spec.raft, RaftSettings::default());
     refused(&cluster(json!({"image": ""})), "image must name a container image");
@@ -48,6 +48,18 @@ fn replicas_are_odd_and_at_most_nine() {
     for replicas in [-1, 0, 2, 4, 8, 10, 11, i32::MAX] {
         refused(&cluster(json!({"replicas": replicas})), "replicas must be 1, 3, 5, 7 or 9");
     }
+}
+
+#[test]
+fn shards_are_at_most_sixteen_and_for_ever() {
+    for shards in [1, 2, 16] {
+        accepted(&cluster(json!({"shards": shards})));
+    }
+    for shards in [-1, 0, 17] {
+        refused(&cluster(json!({"shards": shards})), "shards must be between 1 and 16");
+    }
+    change_accepted(json!({"shards": 4}), json!({"shards": 4, "replicas": 5}));
+    change_refused(json!({}), json!({"shards": 4}), "shards cannot change");
 }
 
 #[test]

@@ -101,14 +101,7 @@ const BEFORE: [Step; 9] = [
 /// Sixteen times the usual cases. Only where a case costs no disk: the variable also overrides the number that a property names itself.
 const PROPERTIES: Step = step(
     "properties",
-    Work::Cargo(&[
-        "--config",
-        "env.PROPTEST_CASES='4096'",
-        "test",
-        "--locked",
-        "--package",
-        "schedia-apps",
-    ]),
+    Work::Cargo(&["--config", "env.PROPTEST_CASES='4096'", "test", "--locked", "--package", "schedia-apps"]),
 );
 
 /// Two minutes of rounds, each with faults of its own.

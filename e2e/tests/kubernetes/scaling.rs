@@ -17,47 +17,67 @@ use serde_json::json;
 async fn a_cluster_grows_to_five_and_back_under_writes_and_keeps_every_one_of_them() {
     with_temp_namespace("scaling", |here| async move {
         here.apply_raft("demo", json!({ "raft": { "leaseReads": true } })).await;
-        here.ready_with("demo", 3).await;
-        let witness = Witness::of(&here);
-        // Through members that stay: a client of one that leaves is refused in the end, as it should be.
-        let (_forwards, urls) = here.forwards("demo", 3).await;
-        let load = Load::start(&urls, WRITERS, fastrand::u64(..1 << 32));
-        load.progress(200, PATIENCE).await;
-        here.edit("demo", json!({ "replicas": 5 })).await;
-        here.await_raft("demo", "a learner", PATIENCE, |raft| {
-            raft.status.as_ref().is_some_and(|status| status.learners > 0)
-        })
-        .await;
-        kill_leader(&here).await;
-        here.ready_with("demo", 5).await;
-        let grown = ids(&here, 5).await;
-        load.progress(200, PATIENCE).await;
-
-        here.make_leader("demo-4").await;
-        here.await_raft("demo", "said to be led by demo-4", PATIENCE, |raft| {
-            raft.status.as_ref().and_then(|status| status.leader.as_deref()) == Some("demo-4")
-        })
-        .await;
-        here.edit("demo", json!({ "replicas": 3 })).await;
-        here.await_raft("demo", "a leader that stays", PATIENCE, |raft| {
-            let leader = raft.status.as_ref().and_then(|status| status.leader.as_deref());
-            leader.is_some_and(|leader| leader != "demo-4")
-        })
-        .await;
-        kill_leader(&here).await;
-        here.ready_with("demo", 3).await;
-        load.progress(200, PATIENCE).await;
-        let history = load.stop().await;
-        history.verify(&urls).await;
-        let kept = ids(&here, 3).await;
-        assert!(kept.is_subset(&grown) && grown.len() == 5, "ids stay who they are: {grown:?} {kept:?}");
-        assert_eq!(here.claims().await, claims_of(3), "the volumes of removed members are gone");
-        assert_eq!(witness.end(), [3, 5, 3], "how many voters there were");
+        grows_and_shrinks(&here).await;
         let (leader, _) = here.admin(&here.leader("demo").await).await.unwrap();
         let metrics = leader.metrics().await.unwrap();
         assert!(sum(&metrics, "schedia_lease_reads_total") > 0.0, "reads asked nobody: {metrics}");
     })
     .await;
+}
+
+/// The same with four raft groups: each leads, gains and loses voters by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_a_cluster_of_four_shards() {
+    with_temp_namespace("shards", |here| async move {
+        here.apply_raft("demo", json!({ "shards": 4 })).await;
+        grows_and_shrinks(&here).await;
+        let (_forward, leader) = here.admin(&here.leader("demo").await).await.unwrap();
+        let status = leader.status().await.unwrap();
+        assert_eq!((status.shards.len(), status.record.unwrap().shards), (4, 4));
+        for shard in status.shards {
+            assert_eq!(shard.membership.voters.len(), 3, "{shard:?}");
+        }
+    })
+    .await;
+}
+
+async fn grows_and_shrinks(here: &Namespace) {
+    here.ready_with("demo", 3).await;
+    let witness = Witness::of(here);
+    // Through members that stay: a client of one that leaves is refused in the end, as it should be.
+    let (_forwards, urls) = here.forwards("demo", 3).await;
+    let load = Load::start(&urls, WRITERS, fastrand::u64(..1 << 32));
+    load.progress(200, PATIENCE).await;
+    here.edit("demo", json!({ "replicas": 5 })).await;
+    here.await_raft("demo", "a learner", PATIENCE, |raft| {
+        raft.status.as_ref().is_some_and(|status| status.learners > 0)
+    })
+    .await;
+    kill_leader(here).await;
+    here.ready_with("demo", 5).await;
+    let grown = ids(here, 5).await;
+    load.progress(200, PATIENCE).await;
+
+    here.make_leader("demo-4").await;
+    here.await_raft("demo", "said to be led by demo-4", PATIENCE, |raft| {
+        raft.status.as_ref().and_then(|status| status.leader.as_deref()) == Some("demo-4")
+    })
+    .await;
+    here.edit("demo", json!({ "replicas": 3 })).await;
+    here.await_raft("demo", "a leader that stays", PATIENCE, |raft| {
+        let leader = raft.status.as_ref().and_then(|status| status.leader.as_deref());
+        leader.is_some_and(|leader| leader != "demo-4")
+    })
+    .await;
+    kill_leader(here).await;
+    here.ready_with("demo", 3).await;
+    load.progress(200, PATIENCE).await;
+    let history = load.stop().await;
+    history.verify(&urls).await;
+    let kept = ids(here, 3).await;
+    assert!(kept.is_subset(&grown) && grown.len() == 5, "ids stay who they are: {grown:?} {kept:?}");
+    assert_eq!(here.claims().await, claims_of(3), "the volumes of removed members are gone");
+    assert_eq!(witness.end(), [3, 5, 3], "how many voters there were");
 }
 
 /// Whoever leads by the status, if anybody does.

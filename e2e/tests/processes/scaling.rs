@@ -119,9 +119,9 @@ struct Scaled {
 
 impl Scaled {
     /// The first node is a cluster of one; the others run and wait.
-    async fn new(nodes: usize, seed: u64) -> Scaled {
+    async fn new(nodes: usize, shards: &str, seed: u64) -> Scaled {
         let mut cluster = Cluster::new();
-        cluster.add().start(&["--bootstrap"]);
+        cluster.add().start(&["--bootstrap", "--shards", shards]);
         cluster.settled(1).await;
         for _ in 1..nodes {
             cluster.add().start(&[]);
@@ -279,11 +279,20 @@ impl Scaled {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_grows_and_shrinks_under_writes_while_leaders_are_killed() {
+    grows_and_shrinks("1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_of_four_shards() {
+    grows_and_shrinks("4").await;
+}
+
+async fn grows_and_shrinks(shards: &str) {
     let seed = seed();
     let full = rounds(1) > 1;
     let sizes: &[usize] = if full { &[3, 5, 7, 9, 7, 5, 3, 1] } else { &[3, 5, 3, 1] };
     let most = sizes.iter().copied().max().unwrap();
-    let mut scaled = Scaled::new(most, seed).await;
+    let mut scaled = Scaled::new(most, shards, seed).await;
     // The second time with ids and disks that the first has used up.
     for round in 0..rounds(1).min(2) {
         let watch = Watch::start(&scaled.cluster.nodes);
@@ -303,5 +312,8 @@ async fn a_cluster_grows_and_shrinks_under_writes_while_leaders_are_killed() {
         drop(watch);
         scaled.reset_removed().await;
     }
-    println!("scaling: seed {seed}, {} leaders killed, voters {:?}", scaled.killed, scaled.asked);
+    println!(
+        "scaling: {shards} shards, seed {seed}, {} leaders killed, voters {:?}",
+        scaled.killed, scaled.asked
+    );
 }

@@ -177,4 +177,7 @@ pub struct OverviewMember {
     pub voter: bool,
     /// On the leader: how many entries it is behind.
     pub lag: Option<u64>,
+    /// The shards that it leads.
+    #[serde(default)]
+    pub leads: Vec<ShardId>,
 }

@@ -5,6 +5,7 @@ use super::{CliError, output};
 use clap::Args;
 use reqwest::Method;
 use schedia_api::{ClientError, Overview, OverviewMember, Transport};
+use schedia_apps::ShardId;
 
 #[derive(Args)]
 pub(super) struct Status {
@@ -68,7 +69,7 @@ fn show(overview: &Overview) -> Result<(), CliError> {
 
 pub(super) fn member_table(overview: &Overview) -> Result<(), CliError> {
     let row = |member: &OverviewMember| {
-        let OverviewMember { id, name, address, http_url, voter, lag } = member;
+        let OverviewMember { id, name, address, http_url, voter, lag, leads } = member;
         let role = match (Some(*id) == overview.leader, voter) {
             (true, _) => "leader",
             (false, true) => "voter",
@@ -79,10 +80,17 @@ pub(super) fn member_table(overview: &Overview) -> Result<(), CliError> {
             name.clone(),
             role.to_owned(),
             lag.map_or("-".to_owned(), |lag| lag.to_string()),
+            list(leads),
             address.clone(),
             http_url.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let rows: Vec<_> = overview.members.iter().map(row).collect();
-    output::table(["ID", "NAME", "ROLE", "BEHIND", "PEER", "HTTP"], &rows)
+    output::table(["ID", "NAME", "ROLE", "BEHIND", "LEADS", "PEER", "HTTP"], &rows)
+}
+
+/// Shards as a person reads them.
+fn list(shards: &[ShardId]) -> String {
+    let shards: Vec<_> = shards.iter().map(ShardId::to_string).collect();
+    if shards.is_empty() { "-".to_owned() } else { shards.join(",") }
 }

@@ -26,7 +26,7 @@ use plan::{Progress, Step, View};
 use schedia_api::{AddLearner, Changed, Join, RemoveLearner, SetVoters};
 use schedia_apps::cluster::{self, Member, Record};
 use schedia_apps::{Command, NodeId, Query, Reply, ShardId};
-use seen::Seen;
+use seen::{Led, Seen};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,10 +206,15 @@ impl Shards {
         if record.settled {
             return self.welcome(&record, seen).await;
         }
-        // Shard 0 last: it writes the record.
-        for shard in self.led().into_iter().rev() {
-            self.lead_toward(shard, &record, seen).await?;
+        // Shard 0 last: it writes the record. The others at the same time: one that is stuck holds up none of them.
+        let (first, others): (Vec<_>, Vec<_>) =
+            seen.led(self.led()).partition(|led| led.shard.id() == ShardId(0));
+        let others = others.into_iter().map(|led| self.lead_toward(led, &record));
+        let done = futures::future::join_all(others).await;
+        for led in first {
+            self.lead_toward(led, &record).await?;
         }
+        done.into_iter().collect::<Result<(), _>>()?;
         if self.others_follow(None, &record) && self.shard_0()?.is_leader() {
             self.change(cluster::Command::Settle { generation: record.generation }, deadline).await?;
             tracing::info!(generation = record.generation, voters = ?record.voters, "the cluster record is settled");
@@ -218,15 +223,10 @@ impl Shards {
     }
 
     /// Takes a shard that this node leads as far toward the record as it will go now.
-    async fn lead_toward(
-        &self,
-        shard: &Shard,
-        record: &Record,
-        seen: &mut Seen,
-    ) -> Result<(), MembershipError> {
+    async fn lead_toward(&self, mut led: Led<'_>, record: &Record) -> Result<(), MembershipError> {
+        let shard = led.shard;
         loop {
-            let (membership, addresses, progress) =
-                (shard.membership(), shard.addresses(), seen.progress(shard));
+            let (membership, addresses, progress) = (shard.membership(), shard.addresses(), led.progress());
             let step = plan::next(&View {
                 record,
                 membership: &membership,
@@ -234,7 +234,7 @@ impl Shards {
                 progress: &progress,
                 leader: Some(shard.me()),
                 voters_may_change: shard.id() != ShardId(0) || self.others_follow(Some(shard.id()), record),
-                patience_over: seen.age() >= PATIENCE,
+                patience_over: led.age() >= PATIENCE,
             });
             let (planned, deadline) = (membership.log_id, Instant::now() + STEP_TIMEOUT);
             tracing::debug!(shard = %shard.id(), generation = record.generation, ?step, "membership");
@@ -258,7 +258,8 @@ impl Shards {
             return Ok(());
         }
         let expected = record.generation;
-        let command = match plan::promoted(record, &seen.progress(shard), waited >= PATIENCE) {
+        let progress = seen.led(vec![shard]).map(|mut led| led.progress()).next().unwrap_or_default();
+        let command = match plan::promoted(record, &progress, waited >= PATIENCE) {
             Some(voters) => cluster::Command::SetVoters { voters, expected },
             None => match plan::replaced(record) {
                 Some(id) => cluster::Command::RemoveMember { id, expected },

@@ -21,6 +21,7 @@ mod proposer;
 mod reads;
 mod rules;
 mod shard;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -134,15 +135,17 @@ impl Shards {
         let _starting = self.starting.lock().await;
         self.peers.assign(cluster_id.clone(), node_id);
         self.storage.expect(count);
-        let slots = self.slots.get(..count as usize).ok_or_else(|| ShardError::Stopped {
-            reason: format!("{count} shards are more than this release runs: {SHARDS_MAX}"),
-        })?;
+        if count as usize > SHARDS_MAX {
+            let reason = format!("{count} shards are more than this release runs: {SHARDS_MAX}");
+            return Err(ShardError::Stopped { reason });
+        }
         self.promised.get_or_try_init(|| self.promise()).await?;
-        for (number, slot) in slots.iter().enumerate() {
-            if slot.get().is_none() {
-                let shard = self.open(ShardId(number as u32), node_id).await?;
-                let _ = slot.set(shard);
-            }
+        // Shard 0 first: the others take the cluster's rules from it.
+        for ids in [0..count.min(1), 1..count] {
+            let missing = ids.map(ShardId).filter(|id| self.shard(*id).is_none());
+            // Each is opened to its end, whatever becomes of the others.
+            let opened = futures::future::join_all(missing.map(|id| self.open(id, node_id))).await;
+            opened.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
     }
@@ -189,7 +192,7 @@ impl Shards {
         self.record_here().is_none_or(|record| self.iter().count() >= record.shards as usize)
     }
 
-    async fn open(&self, id: ShardId, me: NodeId) -> Result<Shard, ShardError> {
+    async fn open(&self, id: ShardId, me: NodeId) -> Result<(), ShardError> {
         let stopped =
             |reason: String| ShardError::Stopped { reason: format!("failed to open shard {id}: {reason}") };
         let storage = self.storage.clone();
@@ -213,7 +216,9 @@ impl Shards {
             None => Rules::of(group.machine().record()),
         };
         let (peers, storage, in_flight) = (self.peers.clone(), self.storage.clone(), self.in_flight.clone());
-        Ok(Shard::start(id, group, rules, Common { me, timings, peers, storage, in_flight, metrics }))
+        let common = Common { me, timings, peers, storage, in_flight, metrics };
+        let _ = self.slots[id.0 as usize].set(Shard::start(id, group, rules, common));
+        Ok(())
     }
 
     /// Makes this node the only voter of every started shard that is in no membership yet. Repeatable.

@@ -4,6 +4,7 @@ mod bounds;
 mod clock;
 mod once;
 mod reads;
+mod several;
 mod watch;
 
 use super::*;
@@ -35,6 +36,7 @@ struct Node {
     /// How far its wall clock is ahead.
     ahead_ms: Arc<AtomicI64>,
     lease_reads: bool,
+    shards: u32,
     running: Option<Running>,
 }
 
@@ -46,13 +48,14 @@ struct Running {
 }
 
 impl Node {
-    async fn start(id: u64) -> Node {
+    async fn start(id: u64, shards: u32) -> Node {
         let mut node = Node {
             id: NodeId(id),
             dir: TempDir::new().unwrap(),
             address: "127.0.0.1:0".into(),
             ahead_ms: Arc::default(),
             lease_reads: false,
+            shards,
             running: None,
         };
         node.run().await;
@@ -82,7 +85,7 @@ impl Node {
         let shards = Shards::new(storage, Timings::default(), peers.clone(), Arc::default());
         let shards = shards.on(clock::wall(self.ahead_ms.clone())).lease_reads(self.lease_reads);
         let shards = Arc::new(shards);
-        shards.start(&"test".parse().unwrap(), self.id, 1).await.unwrap();
+        shards.start(&"test".parse().unwrap(), self.id, self.shards).await.unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn({
             let (peers, shards, stop) = (peers.clone(), shards.clone(), stop.clone());
@@ -96,7 +99,11 @@ impl Node {
     }
 
     fn shard(&self) -> &Shard {
-        self.running().shards.shard(ShardId(0)).unwrap()
+        self.of(0)
+    }
+
+    fn of(&self, shard: u32) -> &Shard {
+        self.running().shards.shard(ShardId(shard)).unwrap()
     }
 
     /// Goes on, but hears nobody.
@@ -179,21 +186,27 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A cluster of nodes 1 to `count`, all voters.
+/// A cluster of nodes 1 to `count`, all voters, with one shard.
 async fn cluster(count: u64) -> Vec<Node> {
-    let mut nodes = vec![Node::start(1).await];
+    cluster_of(count, 1).await
+}
+
+/// The same with several shards, all led by node 1 at first.
+async fn cluster_of(count: u64, shards: u32) -> Vec<Node> {
+    let mut nodes = vec![Node::start(1, shards).await];
     nodes[0].running().shards.initialize(&nodes[0].address).await.unwrap();
-    eventually("node 1 leads", || nodes[0].shard().is_leader()).await;
-    put_at_last(nodes[0].shard(), "first", "1").await;
     for id in 2..=count {
-        nodes.push(Node::start(id).await);
+        nodes.push(Node::start(id, shards).await);
     }
     let learners: BTreeMap<_, _> = nodes[1..].iter().map(|node| (node.id, node.address.clone())).collect();
-    if !learners.is_empty() {
-        let leader = nodes[0].shard();
-        leader.add_learners(leader.membership().log_id, learners, deadline()).await.unwrap();
-        let voters: BTreeSet<_> = nodes.iter().map(|node| node.id).collect();
-        leader.change_voters(leader.membership().log_id, voters, deadline()).await.unwrap();
+    for leader in nodes[0].running().shards.iter() {
+        eventually("node 1 leads", || leader.is_leader()).await;
+        put_at_last(leader, "first", "1").await;
+        if !learners.is_empty() {
+            leader.add_learners(leader.membership().log_id, learners.clone(), deadline()).await.unwrap();
+            let voters: BTreeSet<_> = nodes.iter().map(|node| node.id).collect();
+            leader.change_voters(leader.membership().log_id, voters, deadline()).await.unwrap();
+        }
     }
     nodes
 }

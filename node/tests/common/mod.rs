@@ -37,6 +37,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         advertise_http: None,
         advertise_peer: None,
         start,
+        shards: None,
         doors: Doors::default(),
         timings: Timings::default(),
         lease_reads: false,

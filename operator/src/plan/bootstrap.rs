@@ -72,7 +72,7 @@ fn initialize(cluster: &Cluster, id: &ClusterId, pods: &[(&Pod, &schedia_api::St
         cluster_id: id.clone(),
         name: pod.name.clone(),
         address: cluster.names.peer_address(&pod.name),
-        shards: 1,
+        shards: cluster.shards,
         managed_by: Some("operator".to_owned()),
     };
     let store_id = status.store_id.clone();

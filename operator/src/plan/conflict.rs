@@ -14,6 +14,13 @@ pub(super) fn decide(cluster: &Cluster, observed: &Observed, census: &Census) ->
     if let Some(message) = foreign(cluster, &observed.live) {
         return Some(Decision::blocked("NameCollision", message));
     }
+    if let Some(record) = census.record.as_ref().filter(|record| record.shards != cluster.shards) {
+        let message = format!(
+            "the cluster on these volumes began with shards: {} and keeps them, spec.shards is {}: make the resource anew with what it was, or with other volumes",
+            record.shards, cluster.shards
+        );
+        return Some(Decision::blocked("ShardsDiffer", message));
+    }
     let (pod, stranger) = census.strangers.first()?;
     let id = census.cluster_id.as_ref()?;
     Some(Decision::blocked(

@@ -52,7 +52,7 @@ fn precondition(step: &Step) -> String {
         Step::Latch(latched) => format!("{:?}", latched.annotations()),
         Step::Recreate { pod, uid } => format!("{pod} if its uid is {uid}"),
         Step::Initialize { pod, store_id, verb } => {
-            format!("{pod} if its disk is {store_id}: {}", verb.cluster_id)
+            format!("{pod} if its disk is {store_id}: {}, shards {}", verb.cluster_id, verb.shards)
         }
         Step::Assign { leader, pod, store_id, cluster_id } => {
             format!("{pod} if its disk is {store_id}: {cluster_id}, id from {leader}")

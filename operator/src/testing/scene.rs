@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 pub(crate) struct Scene {
     #[serde(default = "three")]
     replicas: u32,
+    /// Raft groups asked for; a record has one.
+    #[serde(default = "one")]
+    shards: u32,
     #[serde(default)]
     paused: bool,
     #[serde(default = "image")]
@@ -90,6 +93,10 @@ struct SceneRecord {
     joint: Option<Vec<u64>>,
 }
 
+fn one() -> u32 {
+    1
+}
+
 fn three() -> u32 {
     3
 }
@@ -110,7 +117,7 @@ impl Scene {
     /// The checked cluster and the observation.
     pub(crate) fn stage(&self) -> (Cluster, Observed) {
         let mut cluster = super::cluster(self.replicas);
-        cluster.spec.paused = self.paused;
+        (cluster.shards, cluster.spec.paused) = (self.shards, self.paused);
         if let Some(when_scaled) = self.when_scaled {
             cluster.spec.storage.retention_policy.when_scaled = when_scaled;
         }

@@ -289,6 +289,7 @@ fn overview() -> Value {
             ("http_url", or_null(text())),
             ("voter", flag()),
             ("lag", or_null(number())),
+            ("leads", list(number())),
         ],
         &[],
     );

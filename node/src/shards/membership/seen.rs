@@ -11,16 +11,28 @@ use tokio::time::Instant;
 pub(super) struct Seen {
     generation: u64,
     since: Instant,
-    /// The last entry of each shard then.
-    last: BTreeMap<ShardId, u64>,
+    shards: BTreeMap<ShardId, OfShard>,
+}
+
+/// What it has seen of it on one shard.
+struct OfShard {
+    /// The last entry when the generation was first seen here.
+    last: u64,
     /// When a member was first seen to have that entry.
-    had: BTreeMap<(ShardId, NodeId), Instant>,
+    had: BTreeMap<NodeId, Instant>,
+}
+
+/// A shard that this node leads, and what was seen there.
+pub(super) struct Led<'a> {
+    pub(super) shard: &'a Shard,
+    seen: &'a mut OfShard,
+    since: Instant,
 }
 
 impl Default for Seen {
     /// Of no generation.
     fn default() -> Seen {
-        Seen { generation: 0, since: Instant::now(), last: BTreeMap::new(), had: BTreeMap::new() }
+        Seen { generation: 0, since: Instant::now(), shards: BTreeMap::new() }
     }
 }
 
@@ -28,8 +40,9 @@ impl Seen {
     /// Begins anew with a generation that is not the one before.
     pub(super) fn note<'a>(&mut self, generation: u64, shards: impl Iterator<Item = &'a Shard>) {
         if self.generation != generation {
-            let last = shards.map(|shard| (shard.id(), last(shard))).collect();
-            *self = Seen { generation, last, ..Seen::default() };
+            let fresh = |shard: &Shard| OfShard { last: last(shard), had: BTreeMap::new() };
+            let shards = shards.map(|shard| (shard.id(), fresh(shard))).collect();
+            *self = Seen { generation, since: Instant::now(), shards };
         }
     }
 
@@ -38,16 +51,31 @@ impl Seen {
         self.since.elapsed()
     }
 
-    /// How far the members of a shard that this node leads are.
-    pub(super) fn progress(&mut self, shard: &Shard) -> Progress {
-        let (status, acknowledged) = (shard.status(), shard.acknowledged());
-        let seen = self.last.get(&shard.id()).copied().unwrap_or(u64::MAX);
+    /// Those of these shards that were there when the generation was first seen.
+    pub(super) fn led<'a>(&'a mut self, led: Vec<&'a Shard>) -> impl Iterator<Item = Led<'a>> {
+        let since = self.since;
+        let of = move |id| led.iter().find(|shard| shard.id() == id).copied();
+        let both = self.shards.iter_mut().filter_map(move |(id, seen)| Some((of(*id)?, seen)));
+        both.map(move |(shard, seen)| Led { shard, seen, since })
+    }
+}
+
+impl Led<'_> {
+    /// How long ago the generation was first seen here.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// How far the members of the shard are.
+    pub(super) fn progress(&mut self) -> Progress {
+        let (status, acknowledged) = (self.shard.status(), self.shard.acknowledged());
+        let OfShard { last: seen, had } = &mut *self.seen;
         let last = status.last.map_or(0, |last| last.index);
-        let mut progress = Progress { last, lag: status.lag, seen, ..Progress::default() };
-        let committed = status.committed.is_some_and(|committed| committed.index >= seen);
+        let mut progress = Progress { last, lag: status.lag, seen: *seen, ..Progress::default() };
+        let committed = status.committed.is_some_and(|committed| committed.index >= *seen);
         let have = progress.lag.keys().filter(|id| committed && progress.has_seen(**id));
         for id in have.copied().collect::<Vec<_>>() {
-            let had = *self.had.entry((shard.id(), id)).or_insert_with(Instant::now);
+            let had = *had.entry(id).or_insert_with(Instant::now);
             // What was sent after that said that the entry is committed.
             if acknowledged.get(&id).is_some_and(|sent| *sent > had) {
                 progress.told.insert(id);

@@ -108,7 +108,7 @@ async fn a_leader_that_hands_over_reads_by_no_lease_from_then_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_remembers_for_how_long_promises_hold_and_forgets_it_when_they_have_ended() {
-    let mut node = Node::start(1).await;
+    let mut node = Node::start(1, 1).await;
     let promised = async |node: &mut Node| {
         node.kill().await;
         open(node.dir.path()).await.promised()
