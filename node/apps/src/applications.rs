@@ -3,14 +3,16 @@
 use crate::cluster::{self, Cluster};
 use crate::kv::{self, Kv};
 use crate::once::{self, Begun, Once, Outcome, Write};
+use crate::queue::{self, Queues};
 use crate::tables::{Delta, Digest, Digester, Table, Tables};
 use crate::{App, At, Level, Stop};
 use serde::{Deserialize, Serialize};
 
 /// Every table of every application: what a state file holds.
-pub const TABLES: [Table; 10] = {
+pub const TABLES: [Table; 22] = {
     let ([a, b], [c, d, e, f, g, h], [i, j]) = (cluster::TABLES, kv::TABLES, once::TABLES);
-    [a, b, c, d, e, f, g, h, i, j]
+    let [k, l, m, n, o, p, q, r, s, t, u, v] = queue::TABLES;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v]
 };
 
 /// The applications of one shard. All shards have all of them; the cluster record is used on shard 0 only.
@@ -19,6 +21,7 @@ pub struct Applications {
     cluster: Cluster,
     kv: Kv,
     once: Once,
+    queues: Queues,
 }
 
 impl Applications {
@@ -38,6 +41,7 @@ impl Applications {
         cluster::digest(tables, &mut digester)?;
         kv::digest(tables, &mut digester)?;
         once::digest(tables, &mut digester)?;
+        queue::digest(tables, &mut digester)?;
         Ok(digester.finish())
     }
 
@@ -95,7 +99,12 @@ impl App for Applications {
     type Event = Event;
 
     fn open(tables: &dyn Tables) -> Result<Applications, Stop> {
-        Ok(Applications { cluster: Cluster::open(tables)?, kv: Kv::open(tables)?, once: Once::open(tables)? })
+        Ok(Applications {
+            cluster: Cluster::open(tables)?,
+            kv: Kv::open(tables)?,
+            once: Once::open(tables)?,
+            queues: Queues::open(tables)?,
+        })
     }
 
     fn apply(
@@ -118,6 +127,10 @@ impl App for Applications {
                 let (reply, events) = self.once(at, command, &mut delta)?;
                 (Reply::Once(reply), events)
             }
+            Command::Queue(command) => {
+                let (reply, events) = self.queues.apply(at, command, &mut delta)?;
+                (Reply::Queue(reply), events.into_iter().map(Event::Queue).collect())
+            }
         };
         self.once.remove_old(at, &mut delta)?;
         delta.into_changes().merge_into(tables);
@@ -128,6 +141,7 @@ impl App for Applications {
         match query {
             Query::Cluster(query) => self.cluster.query(at, query, tables).map(Reply::Cluster),
             Query::Kv(query) => self.kv.query(at, query, tables).map(Reply::Kv),
+            Query::Queue(query) => self.queues.query(at, query, tables).map(Reply::Queue),
         }
     }
 }
@@ -141,6 +155,8 @@ pub enum Command {
     Kv(kv::Command),
     /// For any of them, once however often it is sent.
     Once(once::Command),
+    /// For the queues.
+    Queue(queue::Command),
 }
 
 /// A read of any application.
@@ -150,6 +166,8 @@ pub enum Query {
     Cluster(cluster::Query),
     /// Of the key/value store.
     Kv(kv::Query),
+    /// Of the queues.
+    Queue(queue::Query),
 }
 
 /// What any application answers.
@@ -161,6 +179,8 @@ pub enum Reply {
     Kv(kv::Reply),
     /// To a write that may be sent again.
     Once(once::Reply),
+    /// From the queues.
+    Queue(queue::Reply),
 }
 
 /// What a command of any application made happen.
@@ -170,6 +190,8 @@ pub enum Event {
     Cluster(cluster::Event),
     /// In the key/value store.
     Kv(kv::Event),
+    /// In the queues.
+    Queue(queue::Event),
 }
 
 /// Bytes that are no command of their level.

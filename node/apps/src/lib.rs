@@ -15,6 +15,7 @@ mod ids;
 mod keys;
 pub mod kv;
 pub mod once;
+pub mod queue;
 mod stop;
 pub mod tables;
 

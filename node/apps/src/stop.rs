@@ -25,6 +25,9 @@ pub enum Refusal {
     /// Refused as a write that may be sent again.
     #[error(transparent)]
     Once(#[from] crate::once::Unrepeatable),
+    /// Refused by the queues.
+    #[error(transparent)]
+    Queue(#[from] crate::queue::Refusal),
 }
 
 impl Refusal {
@@ -32,6 +35,7 @@ impl Refusal {
     pub fn is_of_the_state(&self) -> bool {
         match self {
             Refusal::Kv(refusal) => refusal.is_of_the_state(),
+            Refusal::Queue(refusal) => refusal.is_of_the_state(),
             Refusal::Cluster(_) | Refusal::Once(_) => true,
         }
     }
@@ -45,6 +49,12 @@ impl From<crate::kv::Refusal> for Stop {
 
 impl From<crate::cluster::Refusal> for Stop {
     fn from(refusal: crate::cluster::Refusal) -> Stop {
+        Stop::Refused(refusal.into())
+    }
+}
+
+impl From<crate::queue::Refusal> for Stop {
+    fn from(refusal: crate::queue::Refusal) -> Stop {
         Stop::Refused(refusal.into())
     }
 }

@@ -26,6 +26,11 @@ fn writes_that_may_be_sent_again_behave_as_their_scripts_say() {
     check_all("once");
 }
 
+#[test]
+fn the_queue_behaves_as_its_scripts_say() {
+    check_all("queue");
+}
+
 fn check_all(application: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(application);
     let mut paths: Vec<PathBuf> =

@@ -1,6 +1,8 @@
 //! The words of the golden scripts. A line is a verb, then words and `name=value` options in any order; `a*5` is
-//! `aaaaa`, `\x00` is that byte. The statements of a transaction are divided by `;` (`txn.rs`).
+//! `aaaaa`, `\x00` is that byte. The statements of a transaction are divided by `;` (`txn.rs`); `queue.rs` has the words of
+//! the queue.
 
+mod queue;
 mod txn;
 
 use bytes::Bytes;
@@ -130,7 +132,11 @@ impl Machine {
             }
             "record" => self.ask(Query::Cluster(cluster::Query::Record)),
             "removed" => self.ask(Query::Cluster(cluster::Query::Removed(NodeId(line.word_number(1))))),
-            _ => self.kv(line, write(line)),
+            _ => match queue::parse(line) {
+                Some(queue::Asked::Command(command)) => self.apply(line, Command::Queue(command)),
+                Some(queue::Asked::Query(query)) => self.ask(Query::Queue(query)),
+                None => self.kv(line, write(line)),
+            },
         }
     }
 
@@ -327,6 +333,7 @@ fn answer(reply: &Reply) -> String {
             };
             if *replayed { format!("again: {outcome}") } else { outcome }
         }
+        Reply::Queue(reply) => queue::answer(reply),
         Reply::Cluster(cluster::Reply::Changed { generation, settled }) => {
             format!("generation={generation} settled={settled}")
         }
@@ -415,6 +422,7 @@ fn event(event: &Event) -> String {
             format!("{}.{} {}{previous}", revision.main, revision.sub, change_text(change))
         }
         Event::Cluster(cluster::Event(record)) => record_text(record),
+        Event::Queue(found) => queue::event(found),
     }
 }
 
