@@ -29,7 +29,7 @@ fn command(line: &Line<'_>) -> Option<Command> {
         "claim" => Command::Claim(Claim {
             tenant: tenant(),
             from: sources(word(2)),
-            worker: word(1).to_owned(),
+            worker: expanded(word(1)),
             lease_ms: line.number("lease").unwrap_or(60_000),
             count: line.number("count").unwrap_or(1),
         }),
@@ -50,11 +50,11 @@ fn command(line: &Line<'_>) -> Option<Command> {
         "lead" => Command::Lead { grace_ms: line.number("grace").unwrap() },
         "cancel" => Command::Cancel { tenant: tenant(), task: task(word(1)) },
         "pause" | "resume" => {
-            Command::Pause { tenant: tenant(), command: word(1).to_owned(), paused: word(0) == "pause" }
+            Command::Pause { tenant: tenant(), command: expanded(word(1)), paused: word(0) == "pause" }
         }
         "move" => Command::Move(Move {
             tenant: tenant(),
-            command: word(1).to_owned(),
+            command: expanded(word(1)),
             from: place(line.options["from"]),
             due_ms: line.number("due"),
             ids: line.options.get("ids").map(|ids| tasks(&ids.split(',').collect::<Vec<_>>())),
@@ -62,7 +62,7 @@ fn command(line: &Line<'_>) -> Option<Command> {
         }),
         "purge" => Command::Purge(Purge {
             tenant: tenant(),
-            command: word(1).to_owned(),
+            command: expanded(word(1)),
             place: place(line.options["from"]),
             before_ms: line.number("before"),
             after: line.bytes("after"),
@@ -75,17 +75,17 @@ fn command(line: &Line<'_>) -> Option<Command> {
             tries: line.number("tries").unwrap(),
             again_ms: line.number("again"),
         }),
-        "put-topic" => Command::PutTopic { tenant: tenant(), name: word(1).to_owned(), policy: policy(line) },
-        "delete-topic" => Command::DeleteTopic { tenant: tenant(), name: word(1).to_owned() },
+        "put-topic" => Command::PutTopic { tenant: tenant(), name: expanded(word(1)), policy: policy(line) },
+        "delete-topic" => Command::DeleteTopic { tenant: tenant(), name: expanded(word(1)) },
         "subscribe" => Command::Subscribe(Subscribe {
             id: subscription(word(1)),
             tenant: tenant(),
             callback_url: text(line, "url").unwrap_or_else(|| "http://worker/".to_owned()),
-            commands: word(2).split(',').map(str::to_owned).collect(),
+            commands: word(2).split(',').map(expanded).collect(),
             delivery: match line.options.get("delivery") {
                 None => Delivery::Fanout,
                 Some(&"hash") => Delivery::Hash,
-                Some(group) => Delivery::Group((*group).to_owned()),
+                Some(group) => Delivery::Group(expanded(group)),
             },
             interval_s: line.number("interval").unwrap_or(5),
             ttl_ms: line.number("ttl").unwrap_or(60_000),
@@ -144,7 +144,11 @@ fn tenant(line: &Line<'_>) -> String {
 
 /// A text, in which `a*5` is `aaaaa`.
 fn text(line: &Line<'_>, name: &str) -> Option<String> {
-    line.bytes(name).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    line.options.get(name).map(|word| expanded(word))
+}
+
+fn expanded(word: &str) -> String {
+    String::from_utf8(super::bytes(word).to_vec()).unwrap()
 }
 
 fn task(text: &str) -> TaskId {
@@ -162,7 +166,7 @@ fn numbered(number: &str) -> [u8; 16] {
 /// `t1 t2 command`, or `t1..t9 command`: tasks that are alike.
 fn creates(line: &Line<'_>) -> Vec<Create> {
     let (command, ids) = line.words[1..].split_last().unwrap();
-    let command = String::from_utf8(super::bytes(command).to_vec()).unwrap();
+    let command = expanded(command);
     let create = |id: &TaskId| Create {
         id: *id,
         tenant: tenant(line),
@@ -218,7 +222,7 @@ fn sources(text: &str) -> Vec<Source> {
     let source = |text: &str| {
         let (command, max) = text.split_once(':').unzip();
         Source {
-            command: command.unwrap_or(text).to_owned(),
+            command: expanded(command.unwrap_or(text)),
             in_progress_max: max.map(|max| max.parse().unwrap()),
         }
     };
