@@ -42,6 +42,11 @@ impl Hints {
         self.0.get(&walk).copied().unwrap_or(0)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes what a command made of them.
     pub(super) fn merge(&mut self, changed: BTreeMap<Walk, u64>) {
         if self.0.len() + changed.len() > HINTS_MAX {
