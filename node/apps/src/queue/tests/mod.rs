@@ -103,8 +103,6 @@ fn check_reads(member: &Member, model: &Model, at: At, limit: u32) -> Result<(),
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     /// Whatever is done in whatever order: answers and state are the model's, every row follows from the tasks, and what is
     /// refused changes nothing.
     #[test]

@@ -1,9 +1,10 @@
 //! Random commands: few ids, workers and queues, so that they meet often.
 
-use super::super::rows::{self, HookRow};
+use super::super::position::Position;
+use super::super::rows::{self, HookRow, TaskRow};
 use super::super::*;
 use crate::Epoch;
-use crate::tables::{MemoryTables, Tables};
+use crate::tables::MemoryTables;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
@@ -20,7 +21,7 @@ pub(super) enum Step {
     Install,
 }
 
-/// The token that stands for the one of the task's lease as it is then.
+/// The token that asks for one that is right ([`resolved`]).
 const CURRENT: Token = Token { epoch: Epoch(9), number: 0 };
 
 const TENANTS: [&str; 2] = ["acme", "zoo"];
@@ -255,38 +256,48 @@ pub(super) fn steps(all: bool, length: Range<usize>) -> impl Strategy<Value = Ve
     vec(step, length)
 }
 
-/// A command with the tokens and ends of now, where it asks for them.
+/// A command about a task in progress, if there is one, from whoever has it; or about a webhook that is to be called. Where a
+/// command asks for that: by chance alone few would succeed.
 pub(super) fn resolved(mut command: Command, tables: &MemoryTables) -> Command {
     match &mut command {
         Command::Heartbeat { task, owner, .. } | Command::Abandon { task, owner } => {
-            resolve(*task, owner, tables)
+            resolve(task, owner, tables)
         }
-        Command::Nack(nack) => resolve(nack.task, &mut nack.owner, tables),
+        Command::Nack(nack) => resolve(&mut nack.task, &mut nack.owner, tables),
         Command::Finish(batch) => {
-            batch.iter_mut().for_each(|finish| resolve(finish.task, &mut finish.owner, tables));
+            batch.iter_mut().for_each(|finish| resolve(&mut finish.task, &mut finish.owner, tables));
         }
         Command::Delivered(delivered) if delivered.end == 1 => {
-            let hook = rows::task(tables, delivered.task).unwrap().and_then(|task| task.hook_ms);
-            let key = hook.map(|due_ms| rows::hook_key(due_ms, delivered.task));
-            let row: Option<HookRow> = key.and_then(|key| rows::get(tables, rows::HOOKS, &key).unwrap());
-            delivered.end = row.map_or(0, |row| row.end);
+            delivered.end = 0;
+            let called = |row: &TaskRow| row.hook_ms.is_some();
+            if let Some((id, row)) = near(tables, delivered.task, called) {
+                let key = rows::hook_key(row.hook_ms.unwrap(), id);
+                let hook: HookRow = rows::expect(tables, rows::HOOKS, &key).unwrap();
+                (delivered.task, delivered.end, delivered.tries) = (id, hook.end, hook.tries);
+            }
         }
         _ => {}
     }
     command
 }
 
-fn resolve(task: TaskId, owner: &mut Owner, tables: &dyn Tables) {
+fn resolve(task: &mut TaskId, owner: &mut Owner, tables: &MemoryTables) {
     if owner.token != Some(CURRENT) {
         return;
     }
-    if let Some(row) = rows::task(tables, task).unwrap()
-        && let super::super::position::Position::InProgress { lease, .. } = row.position
+    let leased = |row: &TaskRow| row.position.place() == Place::InProgress;
+    if let Some((id, row)) = near(tables, *task, leased)
+        && let Position::InProgress { lease, .. } = row.position
     {
-        owner.token = Some(lease.token);
-        // Half of the owners are the right ones, so that leases go on.
-        if lease.token.number % 2 == 0 {
-            owner.worker = lease.worker;
-        }
+        let tenant = rows::name(tables, row.queue).unwrap().tenant;
+        *task = id;
+        *owner = Owner { tenant, worker: lease.worker, token: Some(lease.token) };
     }
+}
+
+/// The first such task from an id on.
+fn near(tables: &MemoryTables, id: TaskId, such: impl Fn(&TaskRow) -> bool) -> Option<(TaskId, TaskRow)> {
+    let row = |id| rows::task(tables, id).unwrap().map(|row| (id, row));
+    let (before, from): (Vec<_>, Vec<_>) = ids().into_iter().partition(|other| *other < id);
+    from.into_iter().chain(before).filter_map(row).find(|(_, row)| such(row))
 }
