@@ -137,6 +137,8 @@ impl From<Refusal> for DoorError {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
                 DoorError::new(status, "idempotency_key_reused", refusal.to_string())
             }
+            // No door with errors like these asks the queue.
+            Refusal::Queue(refusal) => DoorError::bad_request(refusal.to_string()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Any bytes as commands that are applied, and as the rows of a state.
 
-use super::{Input, Target, again};
+use super::{Input, Target, again, queue};
 use bytes::Bytes;
 use schedia_apps::cluster::{self, Member, Record};
 use schedia_apps::kv::{self, Compare, Detail, KeyRange, Keys, List, Operation, Relation, Since, Txn};
@@ -68,7 +68,7 @@ fn ask(applications: &Applications, at: At, tables: &MemoryTables) -> Result<(),
         Query::Kv(kv::Query::Txn(txn)),
         Query::Kv(kv::Query::Changes(Since { range: range(), from, previous: true })),
     ];
-    for question in questions {
+    for question in questions.into_iter().chain(queue::every_query().into_iter().map(Query::Queue)) {
         match applications.query(at, question, tables) {
             Ok(_) | Err(Stop::Refused(_)) => {}
             Err(broken) => return Err(broken),
@@ -134,7 +134,7 @@ fn every_command() -> Vec<Command> {
     };
     let fingerprint = Fingerprint::of(&[b"PUT", b"/v1/kv/k", b"v"]);
     let (principal, write) = (String::new(), once::Write::Kv(put()));
-    vec![
+    let mut commands = vec![
         Command::Cluster(cluster::Command::Initialize(record)),
         Command::Cluster(cluster::Command::AddLearner { member: member(3), expected: 1 }),
         Command::Cluster(cluster::Command::Settle { generation: 2 }),
@@ -149,13 +149,16 @@ fn every_command() -> Vec<Command> {
         Command::Kv(kv::Command::Txn(Txn { compare: vec![compare], success, failure: vec![] })),
         Command::Kv(kv::Command::DeleteRange(kv::DeleteRange { range, limit: Some(3) })),
         Command::Kv(kv::Command::Compact { revision: 4 }),
-    ]
+    ];
+    commands.extend(queue::every_command().into_iter().map(Command::Queue));
+    commands
 }
 
 fn listed(commands: &[Command]) -> Vec<u8> {
     let one = |command: &Command| {
         let bytes = command.encode();
-        [&[1, bytes.len() as u8], &bytes[..]].concat()
+        let length = u8::try_from(bytes.len()).expect("a short command");
+        [&[1, length], &bytes[..]].concat()
     };
     commands.iter().flat_map(one).collect()
 }
@@ -175,7 +178,8 @@ fn row_seeds() -> Vec<Vec<u8>> {
     for (command, index) in commands {
         let at = At { epoch: Epoch(0), index, position: 0, time_ms: 1 << 40 };
         let _ = applications.apply(at, command, &mut tables);
-        if index == 8 || index == 14 {
+        // With and without history; a task in progress, one delayed and a subscription; then ended.
+        if [8, 14, 19, 23, 28].contains(&index) {
             seeds.push(all_rows(&tables));
         }
     }

@@ -13,6 +13,7 @@
 mod apps;
 pub mod corpus;
 mod input;
+mod queue;
 #[cfg(test)]
 mod tests;
 

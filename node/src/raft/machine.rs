@@ -216,6 +216,8 @@ impl Machine {
             match event {
                 Event::Cluster(changed) => _ = self.0.record.send_replace(Some(changed.0)),
                 Event::Kv(changed) => keys.push(changed),
+                // Nobody waits for tasks: there is no door to the queue.
+                Event::Queue(_) => {}
             }
         }
         self.0.feed.push(keys);

@@ -17,7 +17,7 @@ use crate::storage::{Defragmented, Storage};
 use bytes::Bytes;
 use schedia_api::ShardStatus;
 use schedia_apps::cluster::Record;
-use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId, Stop, kv, once};
+use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId, Stop, kv, once, queue};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -448,6 +448,7 @@ fn adds(command: &Command) -> bool {
         Command::Kv(command) => command,
         // The reply that is kept is small, and goes again: what matters is what the write itself does.
         Command::Once(once::Command { write: once::Write::Kv(command), .. }) => command,
+        Command::Queue(command) => return queue_adds(command),
         Command::Cluster(_) => return false,
     };
     match kv {
@@ -455,6 +456,13 @@ fn adds(command: &Command) -> bool {
         kv::Command::Txn(txn) => txn.puts(),
         kv::Command::Delete(_) | kv::Command::DeleteRange(_) | kv::Command::Compact { .. } => false,
     }
+}
+
+/// Whether a command of the queue makes the state larger. Tasks that are there may be worked at to their end, results and all:
+/// what has ended is removed after its time.
+fn queue_adds(command: &queue::Command) -> bool {
+    use queue::Command as C;
+    matches!(command, C::Create(_) | C::PutTopic { .. } | C::Subscribe(_))
 }
 
 fn shard_error(error: WriteError) -> ShardError {

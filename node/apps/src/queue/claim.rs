@@ -2,7 +2,7 @@
 
 use super::hints::Walk;
 use super::position::{Kind, Position, place_prefix, ready_number, ready_range};
-use super::read::view;
+use super::read::whole;
 use super::work::Work;
 use super::{
     Change, Claim, Lease, PRIORITIES, Place, REPLY_BYTES, Reply, Source, Task, TaskId, Token, bounds, due,
@@ -74,7 +74,7 @@ impl Claimed<'_> {
         let totals = &mut work.change(task.queue)?.totals;
         totals.claimed = totals.claimed.saturating_add(1);
         work.tell(id, task.queue, Change::Claimed)?;
-        let task = view(&*work.tables, id, task, true)?;
+        let task = whole(&*work.tables, id, task, &self.claim.tenant)?;
         self.bytes += task.payload.len();
         self.tasks.push(task);
         Ok(())

@@ -1,11 +1,13 @@
 //! New tasks.
 
 use super::position::{Kind, Position, due_key};
-use super::read::view;
+use super::read::{view, whole};
 use super::refusal::each;
 use super::rows::{self, Body, KeyRow, TaskRow};
 use super::work::Work;
-use super::{BATCH_MAX, Change, Create, Created, Due, Key, REPLY_BYTES, Refusal, Reply, TaskId, bounds};
+use super::{
+    BATCH_MAX, Change, Create, Created, Due, Key, REPLY_BYTES, Refusal, Reply, Task, TaskId, bounds,
+};
 use crate::Stop;
 
 /// Creates tasks, each for itself.
@@ -19,7 +21,7 @@ pub(super) fn create(work: &mut Work<'_>, batch: Vec<Create>) -> Result<Reply, S
 fn one(work: &mut Work<'_>, create: Create, replayed_bytes: &mut usize) -> Result<Created, Stop> {
     bounds::create(&create)?;
     if let Some((id, task)) = known(work, &create)? {
-        let created = Created { task: view(&*work.tables, id, task, true)?, replayed: true };
+        let created = Created { task: whole(&*work.tables, id, task, &create.tenant)?, replayed: true };
         // What is sent anew is as long as what was received; this is not.
         let bytes = created.task.payload.len();
         if *replayed_bytes > 0 && *replayed_bytes + bytes > REPLY_BYTES {
@@ -36,8 +38,7 @@ fn one(work: &mut Work<'_>, create: Create, replayed_bytes: &mut usize) -> Resul
     if let Some(key) = &create.key {
         keep(work, queue, key, id)?;
     }
-    let task = add(work, queue, create)?;
-    Ok(Created { task: view(&*work.tables, id, task, true)?, replayed: false })
+    Ok(Created { task: add(work, queue, create)?, replayed: false })
 }
 
 /// The task that was created under the same key, if it is known still and the task there.
@@ -65,10 +66,10 @@ fn keep(work: &mut Work<'_>, queue: u32, key: &Key, task: TaskId) -> Result<(), 
     Ok(())
 }
 
-fn add(work: &mut Work<'_>, queue: u32, create: Create) -> Result<TaskRow, Stop> {
+fn add(work: &mut Work<'_>, queue: u32, create: Create) -> Result<Task, Stop> {
     let Create {
         id,
-        tenant: _,
+        tenant,
         command,
         payload,
         priority,
@@ -110,5 +111,5 @@ fn add(work: &mut Work<'_>, queue: u32, create: Create) -> Result<TaskRow, Stop>
     let totals = &mut work.change(queue)?.totals;
     totals.created = totals.created.saturating_add(1);
     work.tell(id, queue, if ready { Change::Created } else { Change::CreatedDelayed })?;
-    Ok(task)
+    Ok(view(id, task, body, &tenant))
 }

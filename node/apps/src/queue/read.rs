@@ -11,6 +11,9 @@ use crate::keys::put_text;
 use crate::tables::{RowKey, Tables};
 use bytes::Bytes;
 
+/// So many bytes of payloads that a list leaves out count as one that it tells: they cost the reading only.
+const UNSEEN_BYTES: usize = 8;
+
 /// The rows of a page: as many as were asked for, or as one holds.
 pub(super) fn page(limit: u32) -> usize {
     match limit as usize {
@@ -19,10 +22,14 @@ pub(super) fn page(limit: u32) -> usize {
     }
 }
 
+/// A task as others see it, with its payload.
+pub(super) fn whole(tables: &dyn Tables, id: TaskId, row: TaskRow, tenant: &str) -> Result<Task, Stop> {
+    let body = rows::expect(tables, rows::BODIES, &id.0)?;
+    Ok(view(id, row, body, tenant))
+}
+
 /// A task as others see it.
-pub(super) fn view(tables: &dyn Tables, id: TaskId, row: TaskRow, payload: bool) -> Result<Task, Stop> {
-    let body: Body = rows::expect(tables, rows::BODIES, &id.0)?;
-    let QueueName { tenant, command: _ } = rows::name(tables, row.queue)?;
+pub(super) fn view(id: TaskId, row: TaskRow, body: Body, tenant: &str) -> Task {
     let place = row.position.place();
     let ended_ms = row.position.ended_ms();
     let (lease, due_ms) = match row.position {
@@ -30,11 +37,11 @@ pub(super) fn view(tables: &dyn Tables, id: TaskId, row: TaskRow, payload: bool)
         Position::Delayed { due_ms, .. } => (None, Some(due_ms)),
         Position::Ready { .. } | Position::Ended { .. } => (None, None),
     };
-    Ok(Task {
+    Task {
         id,
-        tenant,
+        tenant: tenant.to_owned(),
         command: body.command,
-        payload: if payload { body.payload } else { Bytes::new() },
+        payload: body.payload,
         priority: row.priority,
         webhook: body.webhook,
         trace_parent: body.trace_parent,
@@ -51,18 +58,17 @@ pub(super) fn view(tables: &dyn Tables, id: TaskId, row: TaskRow, payload: bool)
         retention_ms: row.retention_ms,
         created_ms: row.created_ms,
         updated_ms: row.updated_ms,
-    })
+    }
 }
 
 /// A task, if it is there and the tenant's.
 pub(super) fn task(tables: &dyn Tables, tenant: Option<&str>, id: TaskId) -> Result<Task, Stop> {
     let row = rows::task(tables, id)?.ok_or(Refusal::UnknownTask)?;
-    if let Some(tenant) = tenant
-        && rows::name(tables, row.queue)?.tenant != tenant
-    {
+    let owner = rows::name(tables, row.queue)?.tenant;
+    if tenant.is_some_and(|tenant| tenant != owner) {
         return Err(Refusal::UnknownTask.into());
     }
-    view(tables, id, row, true)
+    whole(tables, id, row, &owner)
 }
 
 pub(super) fn result(tables: &dyn Tables, tenant: Option<&str>, id: TaskId) -> Result<Reply, Stop> {
@@ -143,13 +149,21 @@ pub(super) fn list(tables: &dyn Tables, list: &List) -> Result<Reply, Stop> {
             return Ok(Reply::Tasks { tasks, next: Some(last) });
         }
         examined += 1;
-        let id = rows::last_id(rows::PLACES, &key)?;
-        let task = view(tables, id, rows::expect_task(tables, id)?, *payloads)?;
         last = key.slice(4.min(key.len())..);
-        if created.has(Some(task.created_ms)) && ended.has(task.ended_ms) {
-            bytes += task.payload.len() + task.error.as_ref().map_or(0, String::len);
-            tasks.push(task);
+        let id = rows::last_id(rows::PLACES, &key)?;
+        let row = rows::expect_task(tables, id)?;
+        if !created.has(Some(row.created_ms)) || !ended.has(row.position.ended_ms()) {
+            continue;
         }
+        let mut task = whole(tables, id, row, tenant)?;
+        bytes += task.error.as_ref().map_or(0, String::len);
+        if *payloads {
+            bytes += task.payload.len();
+        } else {
+            bytes += task.payload.len() / UNSEEN_BYTES;
+            task.payload = Bytes::new();
+        }
+        tasks.push(task);
     }
     Ok(Reply::Tasks { tasks, next: None })
 }
