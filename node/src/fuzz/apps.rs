@@ -178,7 +178,7 @@ fn row_seeds() -> Vec<Vec<u8>> {
     for (command, index) in commands {
         let at = At { epoch: Epoch(0), index, position: 0, time_ms: 1 << 40 };
         let _ = applications.apply(at, command, &mut tables);
-        // With and without history; a task in progress, one delayed and a subscription; then ended.
+        // With and without history; a task in progress and one delayed; ended, with a webhook; waiting again.
         if [8, 14, 19, 23, 28].contains(&index) {
             seeds.push(all_rows(&tables));
         }

@@ -9,6 +9,8 @@ use schedia_apps::queue::{
 };
 
 const TASK: TaskId = TaskId([1; 16]);
+/// Outlasts what passes between the commands.
+const LONG_MS: u64 = 1 << 40;
 const SUBSCRIPTION: SubscriptionId = SubscriptionId([2; 16]);
 
 fn text(text: &str) -> String {
@@ -27,7 +29,7 @@ fn task(id: TaskId) -> Create {
         key: None,
         due: Due::Now,
         retry: Retry { policy: Backoff::FullJitter, base_s: 1, max_s: 9 },
-        retention_ms: 1,
+        retention_ms: LONG_MS,
         trace_parent: None,
         trace_state: None,
     }
@@ -43,7 +45,8 @@ pub(super) fn every_command() -> Vec<Command> {
     let owner = |token| Owner { tenant: text("t"), worker: text("w"), token };
     let token = Token { epoch: Epoch(0), number: 3 };
     let from = vec![Source { command: text("c"), in_progress_max: Some(1) }];
-    let claim = || Claim { tenant: text("t"), from: from.clone(), worker: text("w"), lease_ms: 9, count: 2 };
+    let claim =
+        || Claim { tenant: text("t"), from: from.clone(), worker: text("w"), lease_ms: LONG_MS, count: 2 };
     let artifacts = vec![Artifact { name: text("a"), url: text("u") }];
     let outcome = Outcome::Failed { error: text("e"), result: Some(Bytes::from_static(b"2")) };
     let subscribe = Subscribe {
@@ -53,7 +56,7 @@ pub(super) fn every_command() -> Vec<Command> {
         commands: vec![text("c")],
         delivery: Delivery::Group(text("g")),
         interval_s: 1,
-        ttl_ms: 9,
+        ttl_ms: LONG_MS,
     };
     let policy = Policy {
         priority_tiers: vec![1],
@@ -70,19 +73,19 @@ pub(super) fn every_command() -> Vec<Command> {
     vec![
         Command::Create(vec![task(TASK), delayed]),
         Command::Claim(claim()),
-        Command::Heartbeat { task: TASK, owner: owner(Some(token)), extend_ms: 9 },
-        Command::Nack(Nack { task: TASK, owner: owner(None), delay_s: Some(0), reason: text("r") }),
-        Command::Tick { limit: 10 },
-        Command::Claim(claim()),
+        Command::Heartbeat { task: TASK, owner: owner(Some(token)), extend_ms: LONG_MS },
         Command::Abandon { task: TASK, owner: owner(None) },
         Command::Claim(claim()),
         Command::Finish(vec![Finish { task: TASK, owner: owner(None), outcome, artifacts }]),
-        Command::Delivered(Delivered { task: TASK, end: 9, tries: 0, again_ms: Some(1) }),
-        Command::Move(order),
-        Command::Pause { tenant: tenant(), command: command(), paused: true },
-        Command::PutTopic { tenant: tenant(), name: command(), policy },
+        Command::Delivered(Delivered { task: TASK, end: 5, tries: 0, again_ms: Some(1) }),
         Command::Subscribe(subscribe),
+        Command::PutTopic { tenant: tenant(), name: command(), policy },
+        Command::Move(order),
+        Command::Claim(claim()),
+        Command::Nack(Nack { task: TASK, owner: owner(None), delay_s: Some(0), reason: text("r") }),
+        Command::Tick { limit: 10 },
         Command::Lead { grace_ms: 1 },
+        Command::Pause { tenant: tenant(), command: command(), paused: true },
         Command::Cancel { tenant: tenant(), task: TASK },
         Command::Cleanup { before_ms: 1 << 50, limit: 1 },
         Command::Purge(purge),

@@ -80,7 +80,7 @@ fn find(
     if first_ms > upto_ms || limit == 0 || kind == Kind::Lease && work.at.time_ms < work.meta.grace_until_ms {
         return Ok(());
     }
-    let mut next_ms = upto_ms.saturating_add(1);
+    let mut next_ms = u64::MAX;
     for row in work.tables.scan(rows::DUE, due_range(kind, first_ms), false).take(limit) {
         let (key, _) = row?;
         let (due_ms, _) = take_due(&key).ok_or_else(|| rows::broken(rows::DUE, &key))?;

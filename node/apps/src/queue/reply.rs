@@ -87,52 +87,52 @@ pub enum Reply {
     },
     /// To [`Command::Unsubscribe`](super::Command::Unsubscribe).
     Unsubscribed,
-    /// To [`Query::Task`].
+    /// To [`Query::Task`](super::Query::Task).
     Task(Box<Task>),
-    /// To [`Query::Result`].
+    /// To [`Query::Result`](super::Query::Result).
     Result {
         /// The task.
         task: Box<Task>,
         /// What a worker said of it.
         result: Option<TaskResult>,
     },
-    /// To [`Query::Head`]: the place in the list of the first queue that a claim would take from.
+    /// To [`Query::Head`](super::Query::Head): the place in the list of the first queue that a claim would take from.
     Head(Option<u32>),
-    /// To [`Query::Queue`]; `None` = it was never used.
+    /// To [`Query::Queue`](super::Query::Queue); `None` = it was never used.
     Queue(Option<Box<Queue>>),
-    /// To [`Query::Queues`].
+    /// To [`Query::Queues`](super::Query::Queues).
     Queues {
         /// This page.
         queues: Vec<Queue>,
         /// Behind which to go on; `None` = there are no more.
         next: Option<QueueName>,
     },
-    /// To [`Query::List`].
+    /// To [`Query::List`](super::Query::List).
     Tasks {
         /// This page.
         tasks: Vec<Task>,
         /// Where to go on; `None` = there are no more.
         next: Option<Bytes>,
     },
-    /// To [`Query::Hooks`].
+    /// To [`Query::Hooks`](super::Query::Hooks).
     Hooks {
         /// Those to be called now, oldest first.
         due: Vec<Hook>,
         /// When the next one is to be called.
         next_ms: Option<u64>,
     },
-    /// To [`Query::NextDue`].
+    /// To [`Query::NextDue`](super::Query::NextDue).
     NextDue(Option<u64>),
-    /// To [`Query::Topic`].
+    /// To [`Query::Topic`](super::Query::Topic).
     Topic(Option<Topic>),
-    /// To [`Query::Topics`].
+    /// To [`Query::Topics`](super::Query::Topics).
     Topics {
         /// This page.
         topics: Vec<Topic>,
         /// Behind which to go on; `None` = there are no more.
         next: Option<String>,
     },
-    /// To [`Query::Subscriptions`].
+    /// To [`Query::Subscriptions`](super::Query::Subscriptions).
     Subscriptions {
         /// This page.
         subscriptions: Vec<Subscription>,

@@ -81,8 +81,8 @@ fn spelled() -> impl Strategy<Value = String> {
 
 fn owner() -> impl Strategy<Value = Owner> {
     let token = prop_oneof![
-        3 => Just(None),
-        3 => Just(Some(CURRENT)),
+        2 => Just(None),
+        5 => Just(Some(CURRENT)),
         1 => (0u64..9).prop_map(|number| Some(Token { epoch: Epoch(0), number })),
     ];
     (tenant(), select(WORKERS.to_vec()), token).prop_map(|(tenant, worker, token)| Owner {
@@ -130,9 +130,11 @@ fn create(drawn: bool) -> impl Strategy<Value = Create> {
 }
 
 fn claim() -> impl Strategy<Value = Claim> {
+    // Most are long, so that workers come to something.
+    let lease_ms = select(vec![0u64, 1_000, 5_000, 60_000, 60_000]);
     let source = (spelled(), option::weighted(0.3, 0u32..3))
         .prop_map(|(command, in_progress_max)| Source { command, in_progress_max });
-    (tenant(), vec(source, 0..4), select(WORKERS.to_vec()), ms(), 0u32..5).prop_map(
+    (tenant(), vec(source, 0..4), select(WORKERS.to_vec()), lease_ms, 0u32..4).prop_map(
         |(tenant, from, worker, lease_ms, count)| Claim {
             tenant,
             from,
@@ -169,7 +171,7 @@ fn place() -> impl Strategy<Value = Place> {
 }
 
 fn order() -> impl Strategy<Value = Move> {
-    let ids = option::of(vec(id(), 0..4));
+    let ids = option::weighted(0.3, vec(id(), 0..4));
     (tenant(), spelled(), place(), option::of(0u64..20_000), ids, 0u32..4).prop_map(
         |(tenant, command, from, due_ms, ids, limit)| Move { tenant, command, from, due_ms, ids, limit },
     )
@@ -193,11 +195,11 @@ fn command(drawn: bool) -> impl Strategy<Value = Command> {
     let nack = (id(), owner(), option::of(0u32..9), select(vec!["", "boom"]));
     let cleanup = (0u64..30_000).prop_map(|before_ms| Command::Cleanup { before_ms, limit: 1_000 });
     prop_oneof![
-        8 => vec(create(drawn), 0..4).prop_map(Command::Create),
+        8 => vec(create(drawn), 0..5).prop_map(Command::Create),
         8 => claim().prop_map(Command::Claim),
         2 => (id(), owner(), ms())
             .prop_map(|(task, owner, extend_ms)| Command::Heartbeat { task, owner, extend_ms }),
-        2 => (id(), owner()).prop_map(|(task, owner)| Command::Abandon { task, owner }),
+        4 => (id(), owner()).prop_map(|(task, owner)| Command::Abandon { task, owner }),
         4 => nack.prop_map(|(task, owner, delay_s, reason)| {
             Command::Nack(Nack { task, owner, delay_s, reason: reason.to_owned() })
         }),
@@ -207,7 +209,7 @@ fn command(drawn: bool) -> impl Strategy<Value = Command> {
         1 => (tenant(), id()).prop_map(|(tenant, task)| Command::Cancel { tenant, task }),
         1 => (tenant(), spelled(), any::<bool>())
             .prop_map(|(tenant, command, paused)| Command::Pause { tenant, command, paused }),
-        2 => order().prop_map(Command::Move),
+        4 => order().prop_map(Command::Move),
         1 => purge().prop_map(Command::Purge),
         1 => cleanup,
         2 => delivered.prop_map(|(task, end, tries, again_ms)| {
@@ -256,8 +258,8 @@ pub(super) fn steps(all: bool, length: Range<usize>) -> impl Strategy<Value = Ve
     vec(step, length)
 }
 
-/// A command about a task in progress, if there is one, from whoever has it; or about a webhook that is to be called. Where a
-/// command asks for that: by chance alone few would succeed.
+/// A command about a task in progress, if there is one, from whoever has it; about tasks that can be moved; or about a webhook
+/// that is to be called. Where a command asks for that: by chance alone few would succeed.
 pub(super) fn resolved(mut command: Command, tables: &MemoryTables) -> Command {
     match &mut command {
         Command::Heartbeat { task, owner, .. } | Command::Abandon { task, owner } => {
@@ -266,6 +268,14 @@ pub(super) fn resolved(mut command: Command, tables: &MemoryTables) -> Command {
         Command::Nack(nack) => resolve(&mut nack.task, &mut nack.owner, tables),
         Command::Finish(batch) => {
             batch.iter_mut().for_each(|finish| resolve(&mut finish.task, &mut finish.owner, tables));
+        }
+        Command::Move(order) if order.limit > 1 => {
+            let movable =
+                |row: &TaskRow| row.position.ended_ms().is_some() && row.position.place() != Place::Completed;
+            if let Some((_, row)) = near(tables, ids()[order.limit as usize], movable) {
+                let name = rows::name(tables, row.queue).unwrap();
+                (order.tenant, order.command, order.from) = (name.tenant, name.command, row.position.place());
+            }
         }
         Command::Delivered(delivered) if delivered.end == 1 => {
             delivered.end = 0;
