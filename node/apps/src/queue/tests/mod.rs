@@ -177,3 +177,24 @@ fn a_claim_begins_where_the_one_before_ended() {
     // Numbers 1 to 100 were given to the tasks, and the claims have taken the first 50 of them.
     assert_eq!(member.queues.hints.first(hints::Walk::Ready(0, 0)), 51);
 }
+
+#[test]
+fn a_row_that_cannot_be_read_is_named() {
+    let id = TaskId::new(1, 1);
+    for (table, key) in [
+        (rows::TASKS, id.0.to_vec()),
+        (rows::BODIES, id.0.to_vec()),
+        (rows::NAMES, vec![0; 4]),
+        (rows::RESULTS, id.0.to_vec()),
+    ] {
+        for row in [&b""[..], b"\x02", b"\x01\xff"] {
+            let mut member = Member::new();
+            member.apply(At::default(), Command::Create(vec![steps::plain(id)])).unwrap();
+            member.tables.put(table, &key, bytes::Bytes::from_static(row));
+            let query = Query::Result { tenant: None, id };
+            let found = member.queues.query(At::default(), query, &member.tables);
+            let Err(Stop::Broken(words)) = found else { panic!("{table:?} {row:?}: {found:?}") };
+            assert_eq!(words, format!("unreadable row of {}: {}", table.0, key.escape_ascii()));
+        }
+    }
+}
