@@ -33,9 +33,10 @@
 //! [`config`] (what may be set), [`node`] (how the parts are put together, begin and end), [`doors`] and [`admin`]
 //! (what is served), [`shards`] (proposing, reading, the membership driver), `raft` (where openraft's types end),
 //! [`peer`] (what members say to each other), [`storage`] (what is on disk), [`join`] (how a node becomes a member),
-//! [`health`] (what it tells of itself), [`cli`].
+//! [`auth`] (who a client is), [`health`] (what it tells of itself), [`cli`].
 
 pub mod admin;
+pub mod auth;
 pub mod cli;
 mod compaction;
 pub mod config;
