@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing behind [`Settings::check`] reads an unchecked setting, an argument or the environment.
 
+use crate::auth::AuthConfig;
 use crate::shards::Timings;
 use crate::telemetry::traces::Collector;
 use clap::{Args, ValueEnum};
@@ -56,6 +57,9 @@ pub struct Settings {
     /// Serve the door of another program, too
     #[arg(long, env = "SCHEDIA_DOOR", value_name = "balsa")]
     door: Option<Door>,
+    /// Who may use the queue: a TOML or JSON file [default: whom codeQ's variables let in, else nobody]
+    #[arg(long, env = "SCHEDIA_AUTH_CONFIG", value_name = "FILE")]
+    auth_config: Option<PathBuf>,
     /// The leader's heartbeat [default: 100]
     #[arg(long, env = "SCHEDIA_HEARTBEAT_MS", value_name = "N")]
     heartbeat_ms: Option<u64>,
@@ -129,6 +133,8 @@ pub struct Config {
     pub shards: Option<u32>,
     /// The doors of other programs.
     pub doors: Doors,
+    /// Who may use the queue.
+    pub auth: AuthConfig,
     /// Raft's clockwork.
     pub timings: Timings,
     /// Whether promises of voters are given and used.
@@ -255,6 +261,7 @@ impl Settings {
             peers: self.peers.or(other.peers),
             shards: self.shards.or(other.shards),
             door: self.door.or(other.door),
+            auth_config: self.auth_config.or(other.auth_config),
             heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),
             election_min_ms: self.election_min_ms.or(other.election_min_ms),
             election_max_ms: self.election_max_ms.or(other.election_max_ms),
@@ -304,6 +311,8 @@ impl Settings {
             start,
             shards: shards(self.shards)?,
             doors: Doors { balsa: self.door == Some(Door::Balsa), join: None },
+            auth: AuthConfig::load(self.auth_config.as_deref(), |name| std::env::var_os(name))
+                .map_err(|e| ConfigError(e.to_string()))?,
             timings: timings(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
             lease_reads: self.lease_reads.unwrap_or(false),
             cache_bytes: mib("--cache-mib", self.cache_mib, 64, 1..=1 << 20)?,

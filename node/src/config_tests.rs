@@ -63,6 +63,21 @@ fn the_file_fills_in_what_the_flags_leave_open() {
 }
 
 #[test]
+fn who_may_use_the_queue_is_in_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("auth.toml");
+    std::fs::write(&path, "producer = { type = 'static', config = 'secret' }\n").unwrap();
+    let by_flag = check(&format!("--auth-config {}", path.display())).unwrap();
+    let by_file = with_file(&format!("name = 'n1'\nauth-config = '{}'\n", path.display()), "").unwrap();
+    assert_eq!(by_flag.auth, by_file.auth);
+    assert_ne!(by_flag.auth, AuthConfig::default());
+    assert_eq!(check("").unwrap().auth, AuthConfig::default());
+    std::fs::write(&path, "producer = { type = 'static' }\n").unwrap();
+    let words = refusal(&format!("--auth-config {}", path.display()));
+    assert_eq!(words, format!("--auth-config {}: producer.config is missing", path.display()));
+}
+
+#[test]
 fn a_flag_can_take_back_what_the_file_says() {
     let config = with_file("name = 'n1'\nbootstrap = true\n", "--bootstrap=false").unwrap();
     assert_eq!(config.start, Start::Wait);

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 use schedia_api::{Client, Status};
+use schedia_node::auth::AuthConfig;
 use schedia_node::config::{Config, Doors, LogFormat, Start};
 use schedia_node::node::{self, Addresses, Listeners};
 use schedia_node::shards::Timings;
@@ -39,6 +40,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         start,
         shards: None,
         doors: Doors::default(),
+        auth: AuthConfig::default(),
         timings: Timings::default(),
         lease_reads: false,
         cache_bytes: 8 << 20,
