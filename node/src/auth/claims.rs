@@ -142,6 +142,7 @@ mod tests {
             (json!({}), " single-tenant ", Some("single-tenant")),
             (json!({"tid": "payments", "tenantId": "analytics"}), "payments", None),
             (json!({"tenant_id": "payments", "organizationId": "analytics"}), "payments", None),
+            (json!({"tid": "aa", "tenantId": "aa", "organization_id": "bb"}), "aa", None),
             (json!({"tid": "payments", "tenantId": 7}), "payments", None),
             (json!({"tid": " "}), "payments", None),
             (json!({"tid": 7}), "payments", None),

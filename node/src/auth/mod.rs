@@ -20,6 +20,8 @@ mod claims;
 mod config;
 mod fetch;
 mod fields;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod issuer;
 mod jwks;
 mod jwt;

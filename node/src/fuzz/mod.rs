@@ -47,6 +47,7 @@ pub fn targets() -> Vec<Target> {
         &crate::peer::fuzz::TARGETS,
         &crate::shards::fuzz::TARGETS,
         &crate::doors::native::fuzz::TARGETS,
+        &crate::auth::fuzz::TARGETS,
         &apps::TARGETS,
     ]
     .concat()
