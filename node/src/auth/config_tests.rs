@@ -140,6 +140,11 @@ fn an_issuer_is_read_with_times_in_words_or_in_nanoseconds() {
         "PRODUCER_AUTH_CONFIG.jwksUrl must begin with http:// or https:// and a host"
     );
     assert_eq!(url("http://me:pw@x/"), "PRODUCER_AUTH_CONFIG.jwksUrl must name no user");
+    let long = url(&format!("http://x/{}", "a".repeat(70_000)));
+    assert!(
+        long.starts_with("PRODUCER_AUTH_CONFIG.jwksUrl cannot be asked for: ") && long.len() < 200,
+        "{long}"
+    );
     assert!(url("keys").starts_with("PRODUCER_AUTH_CONFIG.jwksUrl is no URL: "));
     assert_eq!(refused("jwks", with(json!({"issuer": " "}))), "PRODUCER_AUTH_CONFIG.issuer is missing");
     assert_eq!(refused("jwks", with(json!({"audience": null}))), "PRODUCER_AUTH_CONFIG.audience is missing");

@@ -7,7 +7,7 @@ use super::fields::At;
 use super::issuer::IssuerConfig;
 use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -38,7 +38,7 @@ pub(super) enum FetchError {
 /// Where the keys of one issuer are.
 #[derive(Debug)]
 pub(super) struct Source {
-    url: String,
+    url: Uri,
     timeout: Duration,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
 }
@@ -50,7 +50,7 @@ impl Source {
             HttpsConnectorBuilder::new().with_tls_config(tls(config)?).https_or_http().enable_http1().build();
         // A connection would be idle for minutes.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Source { url: config.url.to_string(), timeout: config.http_timeout, client })
+        Ok(Source { url: config.url.clone(), timeout: config.http_timeout, client })
     }
 
     /// Its body, if the answer is 200.
@@ -59,9 +59,10 @@ impl Source {
     }
 
     async fn ask(&self) -> Result<Bytes, FetchError> {
-        let request = Request::get(&self.url).header(ACCEPT, "application/json").body(Empty::new());
-        let answer =
-            self.client.request(request.expect("a checked URL")).await.map_err(FetchError::Connect)?;
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = self.url.clone();
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let answer = self.client.request(request).await.map_err(FetchError::Connect)?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));
         }
@@ -77,7 +78,9 @@ fn tls(config: &IssuerConfig) -> Result<ClientConfig, AuthConfigError> {
         .expect("ring has them all");
     let builder = match &config.authorities {
         Some(authorities) => builder.with_root_certificates(of(authorities)?),
-        None if config.url.scheme() == "http" => builder.with_root_certificates(RootCertStore::empty()),
+        None if config.url.scheme_str() == Some("http") => {
+            builder.with_root_certificates(RootCertStore::empty())
+        }
         None => builder.with_native_roots().map_err(|error| {
             let at = At::new(format!("jwksUrl of {}", config.issuer));
             at.error(format_args!("begins with https, and caFile names no authority: {error}"))

@@ -1,6 +1,7 @@
 //! The settings of an issuer of signed tokens.
 
 use super::fields::{At, Fields, Read};
+use http::Uri;
 use reqwest::Url;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -16,7 +17,7 @@ const HTTP_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IssuerConfig {
     /// Where it publishes its keys: http or https, without a user.
-    pub(super) url: Url,
+    pub(super) url: Uri,
     pub(super) issuer: String,
     pub(super) audience: String,
     /// How far its clock and ours may differ.
@@ -46,15 +47,18 @@ impl IssuerConfig {
     }
 }
 
-fn key_url(at: &At, text: &str) -> Read<Url> {
-    match Url::parse(text) {
-        Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
-            at.refuse("must begin with http:// or https:// and a host")
-        }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => at.refuse("must name no user"),
-        Ok(url) => Ok(url),
-        Err(error) => at.refuse(format_args!("is no URL: {error}")),
+/// As people read URLs, and as HTTP sends them.
+fn key_url(at: &At, text: &str) -> Read<Uri> {
+    let url = Url::parse(text).map_err(|error| at.error(format_args!("is no URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return at.refuse("must begin with http:// or https:// and a host");
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        return at.refuse("must name no user");
+    }
+    url.as_str()
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| at.error(format_args!("cannot be asked for: {error}")))
 }
 
 /// `"30s"`; or as codeQ has it, nanoseconds: then a number below a millisecond is one that was meant to be seconds.
