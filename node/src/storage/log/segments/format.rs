@@ -113,6 +113,9 @@ pub(super) fn note(segment: u32, before: u32, sync: u64) -> Vec<u8> {
     bytes
 }
 
+/// No log is synced so often: such a number is damage, and the next one would not be a number.
+const SYNCS_MAX: u64 = u64::MAX / 2;
+
 /// The frame that begins here, if one does of the segment with this name in frames, with its records.
 pub(super) fn read_frame(bytes: &[u8], segment: u32) -> Option<(Frame, &[u8])> {
     let head = bytes.first_chunk::<FRAME_BYTES>().filter(|head| u32_at(*head, 8) == segment)?;
@@ -122,7 +125,7 @@ pub(super) fn read_frame(bytes: &[u8], segment: u32) -> Option<(Frame, &[u8])> {
         before: u32_at(head, 12),
         sync: u64_at(head, 16),
     };
-    let whole = bytes.get(4..FRAME_BYTES + frame.length)?;
+    let whole = bytes.get(4..FRAME_BYTES + frame.length).filter(|_| frame.sync <= SYNCS_MAX)?;
     (crc32c::crc32c(whole) == frame.crc).then(|| (frame, &whole[FRAME_BYTES - 4..]))
 }
 
