@@ -3,6 +3,7 @@
 use super::clocks::{Middle, Wall};
 use super::config::config;
 use super::entry::Body;
+use super::heart;
 use super::incoming::Incoming;
 use super::lease::{Lease, Promises};
 use super::log::{LogStore, unmark};
@@ -140,6 +141,8 @@ impl Group {
         // It has promised somebody not to, perhaps, and forgotten whom.
         let may_stand = Instant::now() >= promises.old_end;
         config.enable_elect = may_stand;
+        // Its timer would ring at another moment in each group (`super::heart`).
+        config.enable_heartbeat = false;
         let config = Arc::new(config);
         let store = LogStore::new(log.clone());
         let raft = Raft::new(me.0, config, network.clone(), store, machine.clone())
@@ -150,6 +153,7 @@ impl Group {
         if !may_stand {
             tokio::spawn(stand_from(promises.old_end, raft.clone(), tasks.clone()));
         }
+        tokio::spawn(heart::beat(raft.clone(), heartbeat, tasks.clone()));
         let incoming = Incoming::new();
         tokio::spawn(snapshot::let_go(machine.clone(), incoming.clone(), tasks.clone()));
         tokio::spawn(purge::run(raft.clone(), machine.clone(), log.clone(), tasks.clone()));

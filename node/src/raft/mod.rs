@@ -18,6 +18,7 @@ mod feed;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod group;
+mod heart;
 mod holds;
 mod incoming;
 mod lease;
