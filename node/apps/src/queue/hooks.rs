@@ -4,9 +4,9 @@ use super::hints::{Hints, Walk};
 use super::rows::{self, HookRow};
 use super::work::Work;
 use super::{Delivered, Hook, ROWS_MAX, Reply, TaskId};
+use crate::Stop;
 use crate::keys::take_u64;
 use crate::tables::{Range, RowKey, Tables};
-use crate::{At, Stop};
 use std::ops::Bound;
 
 /// A webhook was called: it is done with, or called again later.
@@ -39,13 +39,13 @@ fn pending(tables: &dyn Tables, id: TaskId) -> Result<Option<(rows::TaskRow, Hoo
     Ok(Some((task, hook)))
 }
 
-/// Those to be called now, and when the next one is.
-pub(super) fn due(tables: &dyn Tables, hints: &Hints, at: At, limit: u32) -> Result<Reply, Stop> {
+/// Those to be called by a time, and when the next one is.
+pub(super) fn due(tables: &dyn Tables, hints: &Hints, until_ms: u64, limit: u32) -> Result<Reply, Stop> {
     let limit = super::read::page(limit);
     let mut due = Vec::new();
     for hook in from(tables, hints.first(Walk::Hooks)) {
         let hook = hook?;
-        if hook.due_ms > at.time_ms || due.len() == limit.min(ROWS_MAX) {
+        if hook.due_ms > until_ms || due.len() == limit.min(ROWS_MAX) {
             return Ok(Reply::Hooks { due, next_ms: Some(hook.due_ms) });
         }
         due.push(hook);

@@ -161,7 +161,7 @@ impl App for Queues {
                 read::queues(tables, tenant.as_deref(), after.as_ref(), limit)
             }
             Query::List(list) => read::list(tables, &list),
-            Query::Hooks { limit } => hooks::due(tables, &self.hints, at, limit),
+            Query::Hooks { until_ms, limit } => hooks::due(tables, &self.hints, until_ms, limit),
             Query::NextDue => due::next_ms(tables, &self.hints, self.meta.grace_until_ms).map(Reply::NextDue),
             Query::Topic { tenant, name } => rows::topic(tables, &tenant, &name).map(Reply::Topic),
             Query::Topics { tenant, after, limit } => topics::list(tables, &tenant, after.as_deref(), limit),

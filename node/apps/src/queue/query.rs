@@ -48,8 +48,10 @@ pub enum Query {
     },
     /// A page of tasks of a queue.
     List(List),
-    /// Webhooks to be called now.
+    /// Webhooks to be called by a time. The caller's: the last entry may be old.
     Hooks {
+        /// In milliseconds since 1970.
+        until_ms: u64,
         /// So many, at most [`ROWS_MAX`](super::ROWS_MAX); 0 = as many.
         limit: u32,
     },

@@ -116,7 +116,7 @@ pub enum Reply {
     },
     /// To [`Query::Hooks`](super::Query::Hooks).
     Hooks {
-        /// Those to be called now, oldest first.
+        /// Those to be called by then, oldest first.
         due: Vec<Hook>,
         /// When the next one is to be called.
         next_ms: Option<u64>,

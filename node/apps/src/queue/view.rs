@@ -117,7 +117,7 @@ pub struct TaskResult {
 }
 
 /// A queue: its tenant and its command in lower case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QueueName {
     /// Whose.
     pub tenant: String,

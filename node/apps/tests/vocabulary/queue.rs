@@ -131,7 +131,7 @@ fn query(line: &Line<'_>) -> Option<Query> {
             limit,
             payloads: line.has("payloads"),
         }),
-        "hooks" => Query::Hooks { limit },
+        "hooks" => Query::Hooks { until_ms: line.number("until").unwrap_or(u64::MAX), limit },
         "next-due" => Query::NextDue,
         "topic" => Query::Topic { tenant: tenant(line), name: word(1) },
         "topics" => Query::Topics { tenant: tenant(line), after: line.text("after"), limit },
