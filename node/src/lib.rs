@@ -49,6 +49,7 @@ pub mod listen;
 pub mod metrics;
 pub mod node;
 pub mod peer;
+pub mod queues;
 mod raft;
 pub(crate) mod request;
 pub mod shards;

@@ -9,7 +9,10 @@
 //! Not here: what a part does; only that it has what it needs and when it begins and ends.
 
 mod disk;
+mod overview;
+mod queues;
 
+use crate::auth::{Auth, AuthConfigError};
 use crate::config::{Config, Start};
 use crate::doors::access::Access;
 use crate::health::{self, Health, Unready};
@@ -20,10 +23,10 @@ use crate::peer::{Hello, Peers};
 use crate::shards::{Consistency, Shard, ShardError, Shards};
 use crate::storage::{self, Storage};
 use crate::{admin, compaction, doors};
-use schedia_api::{Alarm, DiskStatus, Overview, OverviewMember, Role, Status};
+use queues::NodeQueues;
+use schedia_api::{Alarm, DiskStatus, Role, Status};
 use schedia_apps::cluster::Record;
-use schedia_apps::{Level, NodeId, Query, Reply, ShardId, kv};
-use std::collections::BTreeMap;
+use schedia_apps::{Level, NodeId, ShardId};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +51,9 @@ pub enum NodeError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Who may use the queue cannot be checked.
+    #[error(transparent)]
+    Auth(#[from] AuthConfigError),
     /// The shards of this disk cannot be started.
     #[error("cannot start as a member: {0}")]
     Resume(#[from] JoinError),
@@ -66,6 +72,7 @@ pub struct Node {
     shards: Arc<Shards>,
     peers: Peers,
     admission: Admission,
+    queues: NodeQueues,
     metrics: Arc<Metrics>,
     health: Health,
     ending: AtomicBool,
@@ -148,7 +155,8 @@ async fn live(
     let addresses = listeners.addresses();
     let Addresses { http, admin, peer } = addresses;
     tracing::info!(name = %config.name, store = %storage.identity().store_id, %http, %admin, %peer, "listening");
-    let node = Arc::new(Node::new(&config, addresses, storage, metrics));
+    let auth = Auth::new(&config.auth)?;
+    let node = Arc::new(Node::new(&config, auth, addresses, storage, metrics));
 
     let [clients, members, operator] = [(); 3].map(|()| Part::default());
     operator.spawn(|stop| {
@@ -209,7 +217,7 @@ impl Part {
 }
 
 impl Node {
-    fn new(config: &Config, at: Addresses, storage: Arc<Storage>, metrics: Metrics) -> Node {
+    fn new(config: &Config, auth: Auth, at: Addresses, storage: Arc<Storage>, metrics: Metrics) -> Node {
         let metrics = Arc::new(metrics);
         let address = config.advertise_peer.clone().unwrap_or_else(|| at.peer.to_string());
         let http_url = config.advertise_http.clone().unwrap_or_else(|| http_url(at.http, &address));
@@ -225,12 +233,14 @@ impl Node {
         }
         let (disk, count) = (storage.clone(), config.shards);
         let admission = Admission::new(disk, shards.clone(), peers.clone(), me.clone(), count);
+        let queues = NodeQueues::new(config, auth, shards.clone());
         Node {
             me,
             storage,
             shards,
             peers,
             admission,
+            queues,
             metrics,
             health: Health::new(),
             ending: AtomicBool::new(false),
@@ -258,6 +268,7 @@ impl Node {
         part.spawn(|stop| self.shards.clone().drive_membership(stop));
         part.spawn(|stop| compaction::run(self.clone(), config.kv_history, stop));
         part.spawn(|stop| self.shards.clone().spread_leaders(stop));
+        part.spawn(|stop| self.queues().clone().run(stop));
         part.spawn(|stop| self.clone().enter(config.start, stop));
         stop.cancelled().await;
         Ok(())
@@ -341,53 +352,6 @@ impl Node {
             return Err(Unready::Recovering);
         }
         self.health.led()
-    }
-
-    /// The cluster as this node sees it, its leader asked for the revision.
-    pub async fn overview(&self, deadline: Instant) -> Result<Overview, ShardError> {
-        let shard = self.shard(ShardId(0))?;
-        let revisions = Query::Kv(kv::Query::Revisions);
-        let revision = match shard.read(revisions, Consistency::Linearizable, deadline).await?.value {
-            Reply::Kv(kv::Reply::Revisions { revision, .. }) => revision,
-            other => return Err(ShardError::wrong_reply(&other)),
-        };
-        let Status { cluster_id, node_id, name, role, version, record, shards, .. } = self.status().await;
-        let (Some(cluster_id), Some(node_id), Some(record)) = (cluster_id, node_id, record) else {
-            return Err(ShardError::Unavailable {
-                reason: "this node has not seen the cluster record yet".into(),
-            });
-        };
-        let led =
-            |id| shards.iter().filter(|shard| shard.leader == Some(id)).map(|shard| shard.shard).collect();
-        let (leader, term, lag) =
-            shards.first().map_or((None, 0, BTreeMap::new()), |s| (s.leader, s.term, s.lag.clone()));
-        let Record { generation, members, voters, .. } = record;
-        let can_lose = voters.len().saturating_sub(1) / 2;
-        let members = members
-            .into_values()
-            .map(|member| OverviewMember {
-                id: member.id,
-                voter: voters.contains(&member.id),
-                lag: lag.get(&member.id).copied(),
-                leads: led(member.id),
-                name: member.name,
-                address: member.address,
-                http_url: member.http_url,
-            })
-            .collect();
-        Ok(Overview {
-            cluster_id,
-            node_id,
-            name,
-            role,
-            version,
-            leader,
-            term,
-            revision,
-            generation,
-            members,
-            can_lose,
-        })
     }
 
     /// A shard, if it runs here.

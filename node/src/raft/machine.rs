@@ -9,6 +9,7 @@
 use super::feed::Feed;
 use super::holds::Holds;
 use super::log::{mark, unmark};
+use super::news::{self, News};
 use super::outgoing::{Kept, Outgoing};
 use super::snapshot::{Snapshot, SnapshotData, copy};
 use super::types::{
@@ -25,7 +26,7 @@ use schedia_apps::cluster::Record;
 use schedia_apps::{App, Applications, At, Command, Event, Query, Reply, Stop};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 /// Entries are applied in batches of about this many bytes: queries wait for one batch.
@@ -46,6 +47,7 @@ struct Shared {
     record: watch::Sender<Option<Record>>,
     broken: watch::Sender<Option<String>>,
     feed: Feed,
+    news: news::Sender,
     holds: Holds,
     kept: Kept,
     metrics: ShardMetrics,
@@ -75,6 +77,7 @@ impl Machine {
             record: watch::Sender::new(record),
             broken: watch::Sender::new(None),
             feed,
+            news: news::Sender::new(),
             holds: Holds::default(),
             kept: Kept::default(),
             metrics,
@@ -111,6 +114,11 @@ impl Machine {
     /// The newest changes of keys.
     pub(crate) fn feed(&self) -> &Feed {
         &self.0.feed
+    }
+
+    /// What happens to tasks from now on.
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+        self.0.news.subscribe()
     }
 
     /// The membership of the last applied entry.
@@ -211,16 +219,16 @@ impl Machine {
 
     /// The one place where events leave apply, in order.
     fn publish(&self, events: Vec<Event>) {
-        let mut keys = Vec::with_capacity(events.len());
+        let (mut keys, mut tasks) = (Vec::new(), Vec::new());
         for event in events {
             match event {
                 Event::Cluster(changed) => _ = self.0.record.send_replace(Some(changed.0)),
                 Event::Kv(changed) => keys.push(changed),
-                // Nobody waits for tasks: there is no door to the queue.
-                Event::Queue(_) => {}
+                Event::Queue(happened) => tasks.push(happened),
             }
         }
         self.0.feed.push(keys);
+        self.0.news.happened(tasks);
     }
 
     async fn apply_some(&self, batch: Vec<EntryResponder<Types>>) -> io::Result<()> {
@@ -259,6 +267,7 @@ impl Machine {
         shared.feed.reset(live.applications.kv().revision());
         shared.applied.send_replace(unmark(&checkpoint.mark).map_err(broken)?.map(log_id));
         drop(live);
+        shared.news.replaced();
         drop((before, replaced));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One shard as doors and the membership driver see it.
 
 pub(super) mod members;
+mod tasks;
 
 use super::forward;
 use super::lonely::ask_when_lonely;
@@ -17,7 +18,7 @@ use crate::storage::{Defragmented, Storage};
 use bytes::Bytes;
 use schedia_api::ShardStatus;
 use schedia_apps::cluster::Record;
-use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId, Stop, kv, once, queue};
+use schedia_apps::{At, Command, NodeId, Query, Reply, ShardId, kv, once, queue};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -230,11 +231,6 @@ impl Shard {
     /// What watches share: who wakes them, and what they read.
     pub(super) fn bell(&self) -> (&Bell, &Feed) {
         (&self.0.bell, self.0.group.machine().feed())
-    }
-
-    /// Answers from the state of this node as it is.
-    pub(super) fn query_here(&self, query: Query) -> Result<Reply, Stop> {
-        self.0.group.machine().query(query).map(|(_, reply)| reply)
     }
 
     /// Waits until this node has applied an entry, or a later one.

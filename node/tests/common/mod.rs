@@ -39,6 +39,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         advertise_peer: None,
         start,
         shards: None,
+        queue: Default::default(),
         doors: Doors::default(),
         auth: AuthConfig::default(),
         timings: Timings::default(),
@@ -68,7 +69,7 @@ impl TestNode {
         TestNode::start_with(config(name, dir.path(), start), dir)
     }
 
-    fn start_with(config: Config, dir: TempDir) -> TestNode {
+    pub(crate) fn start_with(config: Config, dir: TempDir) -> TestNode {
         let listeners = Listeners::bind(&config).unwrap();
         let (at, stop) = (listeners.addresses(), CancellationToken::new());
         let running = tokio::spawn(node::run(config, listeners, stop.clone()));
@@ -123,8 +124,14 @@ impl TestNode {
 
     /// And with the same client port.
     pub(crate) async fn restart_at(self, http: SocketAddr) -> TestNode {
+        self.restart_with(http, |_| {}).await
+    }
+
+    /// And with other settings.
+    pub(crate) async fn restart_with(self, http: SocketAddr, change: impl FnOnce(&mut Config)) -> TestNode {
         let dir = self.end_and_release().await;
-        let config = Config { http, ..config("n1", dir.path(), Start::Wait) };
+        let mut config = Config { http, ..config("n1", dir.path(), Start::Wait) };
+        change(&mut config);
         TestNode::start_with(config, dir)
     }
 

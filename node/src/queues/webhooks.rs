@@ -1,0 +1,156 @@
+//! Webhooks of tasks that have ended: called by the leader of their shard until one call has worked, or enough have not.
+//!
+//! Which are pending is state. So a call may be made twice, by a leader and by the next one, and none is forgotten.
+//!
+//! Invariant: a receiver holds up nobody but itself: calls are made beside everything else, and their number is bounded.
+
+use super::calls::{Caller, Permit};
+use super::{Answer, propose, queue_reply, result, words, wrong};
+use crate::shards::{Shard, ShardError};
+use schedia_apps::queue::{self, Artifact, Delivered, Hook, Task, TaskId, TaskResult};
+use schedia_apps::{Query, Refusal};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How late a webhook may be called. A look is a read of this node's state, and only the leader's.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Looked at in one look.
+const LOOK_MAX: u32 = 100;
+/// Calls of one webhook.
+const TRIES_MAX: u32 = 5;
+/// The pause before the second call, doubled before each one more up to the most.
+const PAUSE_MS: (u64, u64) = (2_000, 60_000);
+/// What is not recorded by then is called again.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Webhooks that are being called from here: which end of which task.
+type UnderWay = Arc<Mutex<HashSet<(TaskId, u64)>>>;
+
+/// Calls the webhooks of a shard while this node leads it. Ends when it is dropped.
+pub(super) async fn run(shard: Shard, caller: Caller) {
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (under_way, mut calls) = (UnderWay::default(), JoinSet::new());
+    loop {
+        look.tick().await;
+        while calls.try_join_next().is_some() {}
+        if !shard.is_leader() {
+            continue;
+        }
+        let due = match due(&shard) {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::debug!(shard = %shard.id(), %error, "webhooks are looked for again");
+                continue;
+            }
+        };
+        for hook in due {
+            let Some(call) = Call::prepare(&shard, hook, &caller, &under_way) else { continue };
+            calls.spawn(call.make());
+        }
+    }
+}
+
+fn due(shard: &Shard) -> Answer<Vec<Hook>> {
+    let query = queue::Query::Hooks { until_ms: shard.log_time_ms(), limit: LOOK_MAX };
+    match queue_reply(shard.query_here(Query::Queue(query))?)? {
+        queue::Reply::Hooks { due, .. } => Ok(due),
+        other => Err(wrong(other)),
+    }
+}
+
+/// One call of one webhook.
+struct Call {
+    shard: Shard,
+    hook: Hook,
+    body: String,
+    permit: Permit,
+    _turn: Turn,
+}
+
+/// Nobody else here calls the same one.
+struct Turn(UnderWay, (TaskId, u64));
+
+impl Turn {
+    fn take(under_way: &UnderWay, hook: &Hook) -> Option<Turn> {
+        let which = (hook.task, hook.end);
+        let taken = under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(which);
+        taken.then(|| Turn(under_way.clone(), which))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl Call {
+    /// Nothing if it is under way, if there is no room, or if there is nothing to tell any more.
+    fn prepare(shard: &Shard, hook: Hook, caller: &Caller, under_way: &UnderWay) -> Option<Call> {
+        let turn = Turn::take(under_way, &hook)?;
+        let query = queue::Query::Result { tenant: None, id: hook.task };
+        let reply = shard.query_here(Query::Queue(query)).ok()?;
+        let (task, told) = queue_reply(reply).and_then(result).ok()?;
+        let permit = caller.permit(task.webhook.as_deref()?)?;
+        let body = body(&task, told.as_ref());
+        Some(Call { shard: shard.clone(), hook, body, permit, _turn: turn })
+    }
+
+    async fn make(self) {
+        let Call { shard, hook: Hook { task, end, tries, .. }, body, permit, _turn } = self;
+        let again_ms = match permit.post(body).await {
+            Ok(()) => None,
+            Err(error) => {
+                let pause_ms = pause_ms(tries);
+                tracing::info!(%task, tries = tries + 1, again_ms = pause_ms, %error, "a webhook did not work");
+                pause_ms.map(|pause_ms| shard.log_time_ms() + pause_ms)
+            }
+        };
+        let delivered = queue::Command::Delivered(Delivered { task, end, tries, again_ms });
+        match propose(&shard, delivered, Instant::now() + TIMEOUT).await {
+            Ok(_) | Err(ShardError::Refused(Refusal::Queue(_))) => {}
+            Err(error) => tracing::debug!(%task, %error, "a webhook may be called again"),
+        }
+    }
+}
+
+/// How long to wait after a call did not work; `None`: it is given up.
+fn pause_ms(tries_before: u32) -> Option<u64> {
+    let (first, most) = PAUSE_MS;
+    let grown = first.saturating_mul(2u64.saturating_pow(tries_before));
+    (tries_before + 1 < TRIES_MAX).then_some(grown.min(most))
+}
+
+/// What is sent, as codeQ sends it.
+fn body(task: &Task, told: Option<&TaskResult>) -> String {
+    let result = told.and_then(|told| serde_json::from_slice::<Value>(told.result.as_ref()?).ok());
+    let artifact = |Artifact { name, url }: &Artifact| json!({ "name": name, "url": url });
+    let artifacts = told.filter(|told| !told.artifacts.is_empty());
+    let artifacts: Option<Vec<Value>> = artifacts.map(|told| told.artifacts.iter().map(artifact).collect());
+    json!({
+        "taskId": task.id.to_string(),
+        "eventType": task.command,
+        "status": words::status(task.place),
+        "result": result,
+        "error": task.error.as_deref().unwrap_or_default(),
+        "artifacts": artifacts,
+        "completedAt": words::time(task.ended_ms.unwrap_or_default()),
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_the_fifth_call_is_the_last() {
+        let pauses: Vec<_> = (0..5).map(pause_ms).collect();
+        assert_eq!(pauses, [Some(2_000), Some(4_000), Some(8_000), Some(16_000), None]);
+    }
+}
