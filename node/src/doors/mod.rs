@@ -9,6 +9,7 @@
 pub mod access;
 mod balsa;
 pub(crate) mod bounds;
+mod codeq;
 pub mod error;
 pub mod native;
 pub mod openapi;

@@ -74,8 +74,9 @@ fn listed() -> Routes<Arc<Door>> {
 pub fn shared_routes() -> Vec<Route> {
     let [raftd, balsa] =
         [Manner::Raftd, Manner::Balsa].map(|manner| Doors { balsa: true, join: Some(manner) });
-    let [raftd, balsa] = [super::raftd::routes(raftd), super::balsa::routes(balsa)];
-    [raftd.listed(), balsa.listed()].concat()
+    let [raftd, balsa, codeq] =
+        [super::raftd::routes(raftd), super::balsa::routes(balsa), super::codeq::routes()];
+    [raftd.listed(), balsa.listed(), codeq.listed()].concat()
 }
 
 /// The router of the client port: this door, and those that share it. `stop` ends its watches.
@@ -87,6 +88,7 @@ pub fn router(node: Arc<Node>, doors: Doors, stop: CancellationToken) -> Router 
         .router()
         .merge(super::raftd::routes(doors).router())
         .merge(super::balsa::routes(doors).router())
+        .merge(super::codeq::routes().router())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(door)

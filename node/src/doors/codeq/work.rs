@@ -1,0 +1,303 @@
+//! Workers: what becomes of a task that they have claimed.
+
+use super::error::{CodeqError, answer};
+use super::wire::{FinishJson, compact, parse_token, seconds, status, time};
+use super::{BATCH_BYTES_MAX, CREATE_BYTES_MAX, Call, SMALL_BYTES_MAX, Side, artifacts, path};
+use crate::auth::scope;
+use crate::doors::native::Door;
+use crate::queues::Follower;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use schedia_apps::queue::{self, Artifact, Finish, Finished, Nack, Outcome, Owner, Place, TaskId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The most results of one batch.
+const BATCH_MAX: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeartbeatJson {
+    #[serde(default)]
+    extend_seconds: i64,
+    #[serde(default)]
+    lease_token: String,
+}
+
+pub(super) async fn heartbeat(
+    State(door): State<Arc<Door>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    super::handle(&door, async {
+        let call = Call::of(&door, request.headers(), Side::Worker(scope::HEARTBEAT)).await?;
+        let path = path(request.uri());
+        let json: HeartbeatJson = super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
+        let task = task_id(&id)?;
+        let owner = call.owner(&json.lease_token)?;
+        let extend_s = u64::try_from(json.extend_seconds).ok().filter(|extend_s| *extend_s > 0);
+        let extend_ms = extend_s.unwrap_or(door.node.queue_settings().lease_s).saturating_mul(1_000);
+        let done = call.change(task, queue::Command::Heartbeat { task, owner, extend_ms }, &path).await;
+        match done? {
+            queue::Reply::Extended { until_ms } => {
+                Ok(answer(StatusCode::OK, &json!({ "ok": true, "leaseUntil": seconds(until_ms) })))
+            }
+            other => Err(crate::queues::wrong(other).into()),
+        }
+    })
+    .await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AbandonJson {
+    lease_token: String,
+}
+
+pub(super) async fn abandon(
+    State(door): State<Arc<Door>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    super::handle(&door, async {
+        let call = Call::of(&door, request.headers(), Side::Worker(scope::ABANDON)).await?;
+        let path = path(request.uri());
+        // It needs no body.
+        let (parts, body) = request.into_parts();
+        let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
+        let AbandonJson { lease_token } = serde_json::from_slice(&bytes).unwrap_or_default();
+        let task = task_id(&id)?;
+        let owner = call.owner(&lease_token)?;
+        let done = call.change(task, queue::Command::Abandon { task, owner }, &path).await;
+        match done? {
+            queue::Reply::Abandoned => Ok(answer(StatusCode::OK, &json!({ "status": "requeued" }))),
+            other => Err(crate::queues::wrong(other).into()),
+        }
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NackJson {
+    #[serde(default)]
+    delay_seconds: i64,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    lease_token: String,
+}
+
+pub(super) async fn nack(
+    State(door): State<Arc<Door>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    super::handle(&door, async {
+        let call = Call::of(&door, request.headers(), Side::Worker(scope::NACK)).await?;
+        let path = path(request.uri());
+        let json: NackJson = super::body(&door, request, CREATE_BYTES_MAX, "invalid body").await?;
+        let task = task_id(&id)?;
+        let delay_s = u32::try_from(json.delay_seconds.max(0)).unwrap_or(u32::MAX);
+        let nack = Nack {
+            task,
+            owner: call.owner(&json.lease_token)?,
+            delay_s: Some(delay_s).filter(|delay_s| *delay_s > 0),
+            reason: cut(json.reason),
+        };
+        let done = call.change(task, queue::Command::Nack(nack), &path).await;
+        let (status, delay_s) = match done? {
+            queue::Reply::Nacked { delay_s: Some(delay_s) } => ("requeued", delay_s),
+            queue::Reply::Nacked { delay_s: None } => ("dlq", 0),
+            other => return Err(crate::queues::wrong(other).into()),
+        };
+        Ok(answer(StatusCode::OK, &json!({ "status": status, "delaySeconds": delay_s })))
+    })
+    .await
+}
+
+pub(super) async fn finish(
+    State(door): State<Arc<Door>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    super::handle(&door, async {
+        let call = Call::of(&door, request.headers(), Side::Worker(scope::RESULT)).await?;
+        let path = path(request.uri());
+        let json: FinishJson = super::body(&door, request, CREATE_BYTES_MAX, "invalid request body").await?;
+        if json.status.is_empty() {
+            return Err(CodeqError::bad_request("invalid request body"));
+        }
+        let task: TaskId = id.parse().map_err(|_| CodeqError::not_found("task not found"))?;
+        call.stay(task, &path)?;
+        let finish = call.finish(task, json).await?;
+        let finished = door.node.queues().finish(vec![finish.clone()], super::deadline()).await;
+        let finished = finished.into_iter().next().ok_or_else(super::no_answer)??;
+        Ok(answer(StatusCode::OK, &record(&finish, finished)))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct BatchJson {
+    /// Each is read twice, for its task and for its result: JSON as it was sent does not go through serde's `flatten`.
+    #[serde(default)]
+    results: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OfTask {
+    #[serde(default)]
+    task_id: String,
+}
+
+/// One result of a batch, and its task.
+struct OfBatch {
+    task_id: String,
+    finish: FinishJson,
+}
+
+impl OfBatch {
+    fn parse(json: &RawValue) -> Option<OfBatch> {
+        let OfTask { task_id } = serde_json::from_str(json.get()).ok()?;
+        let finish: FinishJson = serde_json::from_str(json.get()).ok()?;
+        (!task_id.is_empty() && !finish.status.is_empty()).then_some(OfBatch { task_id, finish })
+    }
+}
+
+pub(super) async fn finish_batch(State(door): State<Arc<Door>>, request: Request) -> Response {
+    super::handle(&door, async {
+        let call = Call::of(&door, request.headers(), Side::Worker(scope::RESULT)).await?;
+        let BatchJson { results } = super::body(&door, request, BATCH_BYTES_MAX, "invalid body").await?;
+        let results: Option<Vec<OfBatch>> = results.iter().map(|result| OfBatch::parse(result)).collect();
+        let Some(results) = results.filter(|results| !results.is_empty()) else {
+            return Err(CodeqError::bad_request("invalid body"));
+        };
+        if results.len() > BATCH_MAX {
+            return Err(CodeqError::bad_request("batch size exceeds maximum of 100"));
+        }
+        let mut asked = Vec::with_capacity(results.len());
+        for result in results {
+            asked.push((result.task_id.clone(), call.one_of_batch(result).await));
+        }
+        let taken: Vec<Finish> =
+            asked.iter().filter_map(|(_, finish)| finish.as_ref().ok().cloned()).collect();
+        let mut finished = door.node.queues().finish(taken, super::deadline()).await.into_iter();
+        let mut told = Vec::with_capacity(asked.len());
+        for (id, finish) in asked {
+            let done = match finish {
+                Ok(finish) => match finished.next().ok_or_else(super::no_answer)? {
+                    Ok(finished) => Ok(record(&finish, finished)),
+                    Err(error) => Err(CodeqError::from(error)),
+                },
+                Err(error) => Err(error),
+            };
+            told.push(match done {
+                Ok(record) => json!({ "taskId": id, "result": record }),
+                Err(error) => json!({ "taskId": id, "error": error.into_text() }),
+            });
+        }
+        Ok(answer(StatusCode::OK, &json!({ "results": told })))
+    })
+    .await
+}
+
+impl Call<'_> {
+    /// Who says it: by the token of the lease, if it is told.
+    fn owner(&self, token: &str) -> Result<Owner, CodeqError> {
+        let token = match token {
+            "" if self.door.node.queue_settings().lease_tokens_required => {
+                return Err(CodeqError::bad_request("leaseToken is required: send back that of the claim"));
+            }
+            "" => None,
+            text => {
+                Some(parse_token(text).ok_or_else(|| CodeqError::new(StatusCode::FORBIDDEN, "not-owner"))?)
+            }
+        };
+        Ok(Owner { tenant: self.caller.tenant.clone(), worker: self.caller.subject.clone(), token })
+    }
+
+    fn stay(&self, task: TaskId, path: &str) -> Result<(), CodeqError> {
+        match self.door.node.queue_settings().follower {
+            Follower::Forward => Ok(()),
+            Follower::Redirect => super::redirect(self.door, self.door.node.queues().leads_task(task)?, path),
+        }
+    }
+
+    /// Something done with a task that its worker has.
+    async fn change(
+        &self,
+        task: TaskId,
+        command: queue::Command,
+        path: &str,
+    ) -> Result<queue::Reply, CodeqError> {
+        self.stay(task, path)?;
+        let done = self.door.node.queues().change(task, command, super::deadline()).await;
+        done.map_err(|error| match error {
+            error if super::is_unknown(&error) => CodeqError::not_found("not-found"),
+            error => error.into(),
+        })
+    }
+
+    async fn one_of_batch(&self, OfBatch { task_id, finish }: OfBatch) -> Result<Finish, CodeqError> {
+        self.finish(task_id.parse().map_err(|_| CodeqError::not_found("task not found"))?, finish).await
+    }
+
+    async fn finish(&self, task: TaskId, json: FinishJson) -> Result<Finish, CodeqError> {
+        let FinishJson { status, result, error, artifacts, lease_token } = json;
+        let result = match result {
+            Some(result) if !result.get().starts_with('{') => {
+                return Err(CodeqError::bad_request("invalid request body"));
+            }
+            result => result.map(|result| compact(&result).into()),
+        };
+        let outcome = match (status.as_str(), result) {
+            ("COMPLETED", Some(result)) => Outcome::Completed { result },
+            ("COMPLETED", None) => {
+                return Err(CodeqError::bad_request("result required when status=COMPLETED"));
+            }
+            ("FAILED", _) if error.trim().is_empty() => {
+                return Err(CodeqError::bad_request("error required when status=FAILED"));
+            }
+            ("FAILED", result) => Outcome::Failed { error: cut(error), result },
+            _ => return Err(CodeqError::bad_request("invalid status")),
+        };
+        let artifacts = artifacts::kept(self.door.node.queue_settings(), task, artifacts).await?;
+        Ok(Finish { task, owner: self.owner(&lease_token)?, outcome, artifacts })
+    }
+}
+
+fn task_id(id: &str) -> Result<TaskId, CodeqError> {
+    id.parse().map_err(|_| CodeqError::not_found("not-found"))
+}
+
+/// What is kept of a reason or an error.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(queue::ERROR_BYTES_MAX));
+    text
+}
+
+/// The result as it is kept.
+fn record(Finish { task, outcome, artifacts, .. }: &Finish, Finished { ended_ms }: Finished) -> Value {
+    let (place, result, error) = match outcome {
+        Outcome::Completed { result } => (Place::Completed, Some(result), ""),
+        Outcome::Failed { error, result } => (Place::Failed, result.as_ref(), error.as_str()),
+    };
+    let mut record =
+        json!({ "taskId": task.to_string(), "status": status(place), "completedAt": time(ended_ms) });
+    if let Some(result) = result.and_then(|result| serde_json::from_slice::<Value>(result).ok()) {
+        record["result"] = result;
+    }
+    if !error.is_empty() {
+        record["error"] = error.into();
+    }
+    if !artifacts.is_empty() {
+        let artifact = |Artifact { name, url }: &Artifact| json!({ "name": name, "url": url });
+        record["artifacts"] = artifacts.iter().map(artifact).collect();
+    }
+    record
+}
