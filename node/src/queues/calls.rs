@@ -22,7 +22,7 @@ use ring::hmac;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower_service::Service;
@@ -34,12 +34,15 @@ const CALLS_MAX: usize = 64;
 /// Those to one host and port.
 const CALLS_TO_ONE_MAX: usize = 8;
 
+type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
+
 /// Who calls, and whom it may call.
 #[derive(Clone)]
 pub(super) struct Caller(Arc<Inner>);
 
 struct Inner {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    /// Made for the first call: it reads this machine's authorities.
+    client: OnceLock<HttpClient>,
     secret: Option<hmac::Key>,
     local_allowed: bool,
     /// Calls under way, by host and port. std Mutex: never held across an await.
@@ -69,16 +72,13 @@ pub(super) enum CallFailed {
 impl Caller {
     /// `secret` signs what is sent; `local_allowed`: this machine may be called too.
     pub(super) fn new(secret: Option<&str>, local_allowed: bool) -> Caller {
-        let mut connector = HttpConnector::new_with_resolver(Resolver { local_allowed });
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
         let secret = secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
-        Caller(Arc::new(Inner { client, secret, local_allowed, under_way: Mutex::default() }))
+        Caller(Arc::new(Inner {
+            client: OnceLock::new(),
+            secret,
+            local_allowed,
+            under_way: Mutex::default(),
+        }))
     }
 
     /// Room for a call, if there is some now.
@@ -119,6 +119,7 @@ impl Permit {
         }
         let request =
             request.body(Full::from(body)).map_err(|error| CallFailed::Refused(error.to_string()))?;
+        let client = client.get_or_init(|| http_client(*local_allowed));
         let answer = tokio::time::timeout(TIMEOUT, client.request(request)).await;
         let status = answer.map_err(|_| CallFailed::Timeout)??.status();
         if status.is_success() { Ok(()) } else { Err(CallFailed::Status(status)) }
@@ -141,6 +142,17 @@ impl Drop for Permit {
 fn sign(secret: &hmac::Key, at: &str, body: &str) -> String {
     let signature = hmac::sign(secret, format!("{at}.{body}").as_bytes());
     signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn http_client(local_allowed: bool) -> HttpClient {
+    let mut connector = HttpConnector::new_with_resolver(Resolver { local_allowed });
+    connector.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Client::builder(TokioExecutor::new()).build(connector)
 }
 
 /// TLS on ring, with this machine's authorities; none of them is no failure before somebody is called by https.
