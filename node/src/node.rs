@@ -351,6 +351,10 @@ impl Node {
         if !self.shards.all_run() || !self.shards.iter().all(Shard::is_recovered) {
             return Err(Unready::Recovering);
         }
+        // Who began a cluster votes in it a moment before there is a record, which says how many shards there are.
+        if self.shards.record_here().is_none() {
+            return Err(Unready::NotMember);
+        }
         self.health.led()
     }
 
