@@ -196,7 +196,6 @@ impl Settings {
                 lease_tokens_required: self.queue_lease_tokens.unwrap_or(false),
                 webhook_secret: self.queue_webhook_secret,
                 webhooks_local: self.queue_webhooks_local.unwrap_or(false),
-                artifacts: self.queue_artifacts_dir,
                 ..queues::Settings::default()
             },
             auth: AuthConfig::load(self.auth_config.as_deref(), |name| std::env::var_os(name))

@@ -57,9 +57,6 @@ pub struct Settings {
     /// Call webhooks on this machine and its link, too: whoever may create tasks then reaches what listens there
     #[arg(long, env = "SCHEDIA_QUEUE_WEBHOOKS_LOCAL", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) queue_webhooks_local: Option<bool>,
-    /// Where files are kept that workers upload with a result, on this node only [default: nowhere, they are refused]
-    #[arg(long, env = "SCHEDIA_QUEUE_ARTIFACTS_DIR", value_name = "DIR")]
-    pub(super) queue_artifacts_dir: Option<PathBuf>,
     /// Serve the door of another program, too
     #[arg(long, env = "SCHEDIA_DOOR", value_name = "balsa")]
     pub(super) door: Option<Door>,
@@ -135,7 +132,6 @@ impl Settings {
             queue_lease_tokens: self.queue_lease_tokens.or(other.queue_lease_tokens),
             queue_webhook_secret: self.queue_webhook_secret.or(other.queue_webhook_secret),
             queue_webhooks_local: self.queue_webhooks_local.or(other.queue_webhooks_local),
-            queue_artifacts_dir: self.queue_artifacts_dir.or(other.queue_artifacts_dir),
             door: self.door.or(other.door),
             auth_config: self.auth_config.or(other.auth_config),
             heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),

@@ -43,7 +43,10 @@ use waiting::Waiting;
 /// How soon a shard that has just begun to run is served.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Somebody who waits looks this often though nothing was told: a paused queue that goes on is no news.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long the last look of somebody who waited may take.
+const LAST_LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a shard answers, or why not.
 pub type Answer<T> = Result<T, ShardError>;
@@ -229,7 +232,11 @@ impl Queues {
     /// The policy of a topic as this node knows it, which may be a moment behind.
     pub fn topic(&self, tenant: &str, name: &str) -> Answer<Option<queue::Topic>> {
         let query = queue::Query::Topic { tenant: tenant.to_owned(), name: name.to_owned() };
-        match queue_reply(self.shard(ShardId(0))?.query_here(Query::Queue(query))?)? {
+        let shard_0 = self.shard(ShardId(0))?;
+        if !shard_0.is_recovered() {
+            return Err(ShardError::NotRecovered);
+        }
+        match queue_reply(shard_0.query_here(Query::Queue(query))?)? {
             queue::Reply::Topic(topic) => Ok(topic),
             other => Err(wrong(other)),
         }
@@ -245,12 +252,25 @@ impl Queues {
         let shard = self.of_task(id)?;
         let waiter = self.waiting.for_task(id);
         let query = queue::Query::Result { tenant: Some(tenant.to_owned()), id };
-        let mut answer = result(read(shard, query.clone(), deadline).await?)?;
-        while answer.0.ended_ms.is_none() && Instant::now() < until {
-            let _ = timeout_at(until.min(Instant::now() + LOOK_AGAIN_AFTER), waiter.woken()).await;
-            answer = result(queue_reply(shard.query_here(Query::Queue(query.clone()))?)?)?;
+        let look_here = || result(queue_reply(shard.query_here(Query::Queue(query.clone()))?)?);
+        let confirmed = result(read(shard, query.clone(), deadline).await?)?;
+        if confirmed.0.ended_ms.is_some() || Instant::now() >= until {
+            return Ok(confirmed);
         }
-        Ok(answer)
+        loop {
+            // Listens before it looks: what ends in between wakes it.
+            let mut woken = std::pin::pin!(waiter.woken());
+            woken.as_mut().enable();
+            let answer = look_here()?;
+            if answer.0.ended_ms.is_some() {
+                return Ok(answer);
+            }
+            let again = until.min(Instant::now() + LOOK_AGAIN_AFTER);
+            if timeout_at(again, woken).await.is_err() && again == until {
+                // The last look before nothing is said is a confirmed one.
+                return result(read(shard, query, Instant::now() + LAST_LOOK_TIMEOUT).await?);
+            }
+        }
     }
 
     /// An id for a subscription.

@@ -3,7 +3,6 @@
 use clap::ValueEnum;
 use schedia_apps::queue::{Backoff, Policy, Retry};
 use serde::Deserialize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// A day.
@@ -41,8 +40,6 @@ pub struct Settings {
     pub webhook_secret: Option<String>,
     /// Whether they may lead to this machine and those on its link.
     pub webhooks_local: bool,
-    /// Where files that workers upload are kept; `None` = nowhere, they are refused.
-    pub artifacts: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -59,7 +56,6 @@ impl Default for Settings {
             lease_tokens_required: false,
             webhook_secret: None,
             webhooks_local: false,
-            artifacts: None,
         }
     }
 }

@@ -4,8 +4,8 @@
 //! * A task that becomes ready wakes one claim of this node; one that ends wakes all who wait for its result.
 //! * Nothing of somebody who waits remains when it is dropped.
 //!
-//! A claim that was woken and dropped before it claimed takes its wake-up with it. So those who wait look again by themselves,
-//! seldom (`LOOK_AGAIN_AFTER`).
+//! Whoever leaves passes on to the next: it may have been woken for a task and have taken another one, or none. What is no news,
+//! a queue that is not paused any more, those who wait find by themselves (`LOOK_AGAIN_AFTER`).
 
 use schedia_apps::queue::{Change, Event, QueueName, TaskId};
 use std::collections::HashMap;
@@ -94,7 +94,11 @@ impl<K: Clone + Eq + Hash> Slots<K> {
 
     fn ring_all(&self) {
         let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.values().for_each(|slot| slot.bell.notify_waiters());
+        for slot in slots.values() {
+            slot.bell.notify_waiters();
+            // Somebody may be looking, and not wait yet.
+            slot.bell.notify_one();
+        }
     }
 }
 
@@ -112,8 +116,11 @@ impl<K: Eq + Hash> Drop for Waiter<K> {
             slot.waiters -= 1;
             if slot.waiters == 0 {
                 slots.remove(&self.key);
+                return;
             }
         }
+        // It may have been woken, and not have used that: whoever is next looks, too.
+        self.bell.notify_one();
     }
 }
 
@@ -161,6 +168,16 @@ mod tests {
         woken.iter_mut().for_each(|woken| assert!(woken.as_mut().now_or_never().is_none()));
         waiting.tell(&[event("q", Change::Failed)]);
         assert!(woken.into_iter().all(|woken| woken.now_or_never().is_some()));
+    }
+
+    #[test]
+    fn whoever_leaves_passes_on_what_it_may_have_been_woken_for() {
+        let waiting = Waiting::default();
+        let [a, b] = ["q", "q"].map(|command| waiting.for_queue(queue(command)));
+        let mut second = Box::pin(b.woken());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(a);
+        assert!(second.as_mut().now_or_never().is_some());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// How late a webhook may be called. A look is a read of this node's state, and only the leader's.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -114,7 +114,11 @@ impl Call {
         let delivered = queue::Command::Delivered(Delivered { task, end, tries, again_ms });
         match propose(&shard, delivered, Instant::now() + TIMEOUT).await {
             Ok(_) | Err(ShardError::Refused(Refusal::Queue(_))) => {}
-            Err(error) => tracing::debug!(%task, %error, "a webhook may be called again"),
+            Err(error) => {
+                tracing::debug!(%task, %error, "a webhook may be called again");
+                // Not at once, and again and again, while nothing can be recorded here.
+                sleep(Duration::from_millis(pause_ms(tries).unwrap_or(PAUSE_MS.1))).await;
+            }
         }
     }
 }

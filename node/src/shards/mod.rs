@@ -235,7 +235,7 @@ impl Shards {
     }
 
     /// The shards that run here, by id.
-    pub fn iter(&self) -> impl Iterator<Item = &Shard> {
+    pub fn iter(&self) -> impl Iterator<Item = &Shard> + Clone {
         self.slots.iter().filter_map(OnceLock::get)
     }
 

@@ -136,6 +136,15 @@ async fn subscribers_are_told_of_ready_tasks_of_their_tenant_and_not_too_often()
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     create("producer", "mail").await;
+    // Another subscription is told of the next task, after whatever that one brought.
+    let marker = Sink::failing(0).await;
+    let subscribe = json!({ "callbackUrl": marker.url, "eventTypes": ["MARK"] }).to_string();
+    assert_eq!(post(&node, "worker", "/workers/subscriptions", &subscribe).await.status, 200);
+    while marker.received.lock().unwrap().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "no notice of the marker");
+        create("producer", "MARK").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let received = sink.has(1).await;
     assert_eq!(received.len(), 1, "within a minute once");
     let (_, _, body) = &received[0];

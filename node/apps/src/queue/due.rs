@@ -9,9 +9,13 @@ use crate::Stop;
 use crate::tables::Tables;
 use bytes::Bytes;
 
-/// Does what is due, oldest first.
+/// Does what is due, oldest first: what somebody waits for before what is only no longer kept, of which there may be a lot.
 pub(super) fn tick(work: &mut Work<'_>, limit: u32) -> Result<Reply, Stop> {
-    let done = run(work, &Kind::ALL, work.at.time_ms, (limit as usize).min(ROWS_MAX))?;
+    let (limit, now_ms) = ((limit as usize).min(ROWS_MAX), work.at.time_ms);
+    let mut found = due(work, &[Kind::Delay, Kind::Lease], now_ms, limit)?;
+    let left = limit - found.len();
+    found.extend(due(work, &[Kind::Retention, Kind::Key, Kind::Subscription], now_ms, left)?);
+    let done = act_on(work, &found)?;
     let mut next_ms = None;
     for kind in Kind::ALL {
         let walk = Walk::Due(kind as u8);
@@ -51,15 +55,24 @@ fn first(tables: &dyn Tables, kind: Kind, from_ms: u64) -> Result<Option<u64>, S
     take_due(&key).map(|(due_ms, _)| Some(due_ms)).ok_or_else(|| rows::broken(rows::DUE, &key))
 }
 
-/// Does what is due up to a time: so many rows at most, the oldest of all kinds.
+/// Does what is due up to a time: so many rows at most, the oldest of these kinds.
 pub(super) fn run(work: &mut Work<'_>, kinds: &[Kind], upto_ms: u64, limit: usize) -> Result<u32, Stop> {
+    let found = due(work, kinds, upto_ms, limit)?;
+    act_on(work, &found)
+}
+
+fn due(work: &mut Work<'_>, kinds: &[Kind], upto_ms: u64, limit: usize) -> Result<Vec<Row>, Stop> {
     let mut found = Vec::new();
     for kind in kinds {
         find(work, *kind, upto_ms, limit, &mut found)?;
     }
     found.sort_by_key(|(due_ms, _, _)| *due_ms);
     found.truncate(limit);
-    for (_, kind, key) in &found {
+    Ok(found)
+}
+
+fn act_on(work: &mut Work<'_>, found: &[Row]) -> Result<u32, Stop> {
+    for (_, kind, key) in found {
         act(work, *kind, key)?;
     }
     Ok(found.len() as u32)

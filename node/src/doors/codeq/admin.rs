@@ -86,7 +86,7 @@ pub(super) async fn cleanup(State(door): State<Arc<Door>>, request: Request) -> 
         call.limited(Operation::Cleanup)?;
         let (parts, body) = request.into_parts();
         let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
-        let CleanupJson { limit, before } = serde_json::from_slice(&bytes).unwrap_or_default();
+        let CleanupJson { limit, before } = serde_json::from_slice(&bytes.bytes).unwrap_or_default();
         let before = match before.as_str() {
             "" => Timestamp::now(),
             text => text.parse().map_err(|_| CodeqError::bad_request("invalid 'before' (use RFC3339)"))?,

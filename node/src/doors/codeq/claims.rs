@@ -9,7 +9,7 @@ use crate::queues::ClaimRequest;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use schedia_apps::queue::{Source, Task};
+use schedia_apps::queue::{COMMANDS_MAX, Source, Task};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +39,12 @@ pub(super) async fn claim(State(door): State<Arc<Door>>, request: Request) -> Re
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::CLAIM)).await?;
         call.limited(Operation::Claim)?;
-        let json: ClaimJson = super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
+        let (json, _counted): (ClaimJson, _) =
+            super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
         let wait = Duration::from_secs(u64::try_from(json.wait_seconds).unwrap_or(0)).min(WAIT_MAX);
         let tasks = call.claim(json, 1, Instant::now() + wait).await?;
         Ok(match tasks.first() {
-            Some(task) => answer(StatusCode::OK, &TaskJson::from(task)),
+            Some(task) => answer(StatusCode::OK, &TaskJson::claimed(task)),
             None => StatusCode::NO_CONTENT.into_response(),
         })
     })
@@ -54,7 +55,8 @@ pub(super) async fn claim_batch(State(door): State<Arc<Door>>, request: Request)
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::CLAIM)).await?;
         call.limited(Operation::Claim)?;
-        let json: ClaimJson = super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
+        let (json, _counted): (ClaimJson, _) =
+            super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
         if json.count < 1 {
             return Err(CodeqError::bad_request("invalid body"));
         }
@@ -63,7 +65,7 @@ pub(super) async fn claim_batch(State(door): State<Arc<Door>>, request: Request)
         }
         let count = json.count as u32;
         let tasks = call.claim(json, count, Instant::now()).await?;
-        let tasks: Vec<_> = tasks.iter().map(TaskJson::from).collect();
+        let tasks: Vec<_> = tasks.iter().map(TaskJson::claimed).collect();
         Ok(match tasks.is_empty() {
             false => answer(StatusCode::OK, &serde_json::json!({ "tasks": tasks })),
             true => StatusCode::NO_CONTENT.into_response(),
@@ -95,6 +97,9 @@ impl Call<'_> {
 
     /// The commands to claim from: those asked for, if the token allows them, else all that it names.
     pub(super) fn allowed(&self, asked: Vec<String>) -> Result<Vec<String>, CodeqError> {
+        if asked.len() > COMMANDS_MAX {
+            return Err(CodeqError::bad_request(format!("commands: at most {COMMANDS_MAX}")));
+        }
         let events = &self.caller.event_types;
         if asked.iter().any(|command| !events.allows(command)) {
             return Err(CodeqError::new(StatusCode::FORBIDDEN, "event type not allowed"));

@@ -49,6 +49,11 @@ impl CodeqError {
         CodeqError { status: StatusCode::TEMPORARY_REDIRECT, headers, body }
     }
 
+    /// Whether it is no mistake of the caller's.
+    pub(super) fn is_failure(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     /// The words alone: one of a batch has no status.
     pub(super) fn into_text(self) -> String {
         self.body["error"].as_str().unwrap_or_default().to_owned()

@@ -6,7 +6,6 @@
 //! Not here: what a task may do next (`schedia_apps::queue`), where it is (`crate::queues`), who may ask (`crate::auth`).
 
 mod admin;
-mod artifacts;
 mod claims;
 mod error;
 mod status;
@@ -16,6 +15,7 @@ mod topics;
 mod wire;
 mod work;
 
+use super::bounds::Counted;
 use super::native::Door;
 use super::routes::Routes;
 use crate::auth::{Operation, Principal};
@@ -137,25 +137,34 @@ fn deadline() -> Instant {
     Instant::now() + REQUEST_TIMEOUT
 }
 
-/// The JSON body of a request; anything else is refused with this text.
+/// The JSON body of a request, which counts against the bound on bodies until the second part is dropped; anything else is refused
+/// with this text.
 async fn body<T: DeserializeOwned>(
     door: &Door,
     request: Request,
     bytes_max: usize,
     refusal: &'static str,
-) -> Result<T, CodeqError> {
+) -> Result<(T, Counted), CodeqError> {
     let (parts, body) = request.into_parts();
-    let bytes = read(door, &parts.headers, body, bytes_max).await?;
-    serde_json::from_slice(&bytes).map_err(|_| CodeqError::bad_request(refusal))
+    let counted = read(door, &parts.headers, body, bytes_max).await?;
+    let json = serde_json::from_slice(&counted.bytes).map_err(|_| CodeqError::bad_request(refusal))?;
+    Ok((json, counted))
 }
 
-async fn read(
-    door: &Door,
-    headers: &HeaderMap,
-    body: Body,
-    bytes_max: usize,
-) -> Result<bytes::Bytes, CodeqError> {
-    Ok(door.bounds.body(headers, body, bytes_max, "a request").await?.bytes)
+async fn read(door: &Door, headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Counted, CodeqError> {
+    Ok(door.bounds.body(headers, body, bytes_max, "a request").await?)
+}
+
+/// Why nothing at all of a batch was done, if that is not for each item to say: nobody led, or there was no room. Doubt comes first.
+fn nothing_done<T>(answers: &[Result<T, ShardError>]) -> Option<ShardError> {
+    let failed = |answer: &Result<T, ShardError>| match answer {
+        Err(error) if !matches!(error, ShardError::Refused(_)) => Some(error.clone()),
+        _ => None,
+    };
+    let failures: Vec<ShardError> = answers.iter().map(failed).collect::<Option<_>>()?;
+    // None of an empty batch: then there is nothing to say either.
+    let doubt = failures.iter().find(|error| matches!(error, ShardError::OutcomeUnknown { .. }));
+    doubt.or(failures.first()).cloned()
 }
 
 /// With `--queue-follower redirect` a request about a queue is the leader's to answer.

@@ -38,7 +38,8 @@ struct SubscribeJson {
 pub(super) async fn create(State(door): State<Arc<Door>>, request: Request) -> Response {
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::SUBSCRIBE)).await?;
-        let json: SubscribeJson = super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
+        let (json, _counted): (SubscribeJson, _) =
+            super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
         if json.callback_url.is_empty() {
             return Err(CodeqError::bad_request("invalid body"));
         }
@@ -90,7 +91,7 @@ pub(super) async fn heartbeat(
         let call = Call::of(&door, request.headers(), Side::Worker(scope::SUBSCRIBE)).await?;
         let (parts, body) = request.into_parts();
         let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
-        let RenewJson { ttl_seconds } = serde_json::from_slice(&bytes).unwrap_or_default();
+        let RenewJson { ttl_seconds } = serde_json::from_slice(&bytes.bytes).unwrap_or_default();
         let id: SubscriptionId = id.parse().map_err(|_| CodeqError::not_found("not-found"))?;
         let renew = queue::Command::Renew { tenant: call.caller.tenant, id, ttl_ms: ttl_ms(ttl_seconds) };
         subscribed(id, door.node.queues().administer(renew, super::deadline()).await?)

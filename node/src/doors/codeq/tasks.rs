@@ -27,7 +27,8 @@ pub(super) async fn create(State(door): State<Arc<Door>>, request: Request) -> R
         let call = Call::of(&door, request.headers(), Side::Producer).await?;
         call.limited(Operation::CreateTask)?;
         let path = request.uri().path().to_owned();
-        let json: CreateJson = super::body(&door, request, CREATE_BYTES_MAX, "invalid body").await?;
+        let (json, _counted): (CreateJson, _) =
+            super::body(&door, request, CREATE_BYTES_MAX, "invalid body").await?;
         if json.command.is_empty() || json.payload.is_none() {
             return Err(CodeqError::bad_request("invalid body"));
         }
@@ -50,7 +51,8 @@ pub(super) async fn create_batch(State(door): State<Arc<Door>>, request: Request
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Producer).await?;
         call.limited(Operation::CreateTask)?;
-        let BatchJson { tasks } = super::body(&door, request, BATCH_BYTES_MAX, "invalid body").await?;
+        let (BatchJson { tasks }, _counted) =
+            super::body(&door, request, BATCH_BYTES_MAX, "invalid body").await?;
         if tasks.is_empty() {
             return Err(CodeqError::bad_request("invalid body"));
         }
@@ -58,8 +60,16 @@ pub(super) async fn create_batch(State(door): State<Arc<Door>>, request: Request
             return Err(CodeqError::bad_request("batch size exceeds maximum of 100"));
         }
         let asked: Vec<_> = tasks.into_iter().map(|task| call.create(task)).collect();
+        if let Some(failed) = asked.iter().position(|asked| asked.as_ref().is_err_and(CodeqError::is_failure))
+        {
+            return Err(asked.into_iter().nth(failed).and_then(Result::err).unwrap_or_else(super::no_answer));
+        }
         let taken: Vec<Create> = asked.iter().filter_map(|create| create.as_ref().ok().cloned()).collect();
-        let mut created = door.node.queues().create(taken, super::deadline()).await.into_iter();
+        let created = door.node.queues().create(taken, super::deadline()).await;
+        if let Some(failure) = super::nothing_done(&created) {
+            return Err(failure.into());
+        }
+        let mut created = created.into_iter();
         let each = asked.into_iter().map(|asked| match asked {
             Ok(_) => created.next().ok_or_else(super::no_answer)?.map_err(CodeqError::from),
             Err(error) => Err(error),

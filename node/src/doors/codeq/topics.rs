@@ -64,7 +64,7 @@ pub(super) async fn put(
         let path = super::path(request.uri());
         let (parts, body) = request.into_parts();
         let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
-        let json: PolicyJson = serde_json::from_slice(&bytes)
+        let json: PolicyJson = serde_json::from_slice(&bytes.bytes)
             .map_err(|error| CodeqError::bad_request(format!("invalid request body: {error}")))?;
         check_name(&name)?;
         let policy = json.check(&name)?;

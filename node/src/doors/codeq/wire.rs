@@ -48,6 +48,14 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+impl<'a> TaskJson<'a> {
+    /// As its worker sees it: the token of the lease is nobody else's.
+    pub(super) fn claimed(task: &'a Task) -> TaskJson<'a> {
+        let token = task.lease.as_ref().map(|Lease { token, .. }| token_text(*token));
+        TaskJson { lease_token: token.unwrap_or_default(), ..TaskJson::from(task) }
+    }
+}
+
 impl<'a> From<&'a Task> for TaskJson<'a> {
     fn from(task: &'a Task) -> TaskJson<'a> {
         let text = |text: &'a Option<String>| text.as_deref().unwrap_or_default();
@@ -64,7 +72,7 @@ impl<'a> From<&'a Task> for TaskJson<'a> {
             last_known_location: location(task.place),
             worker_id: lease.map_or("", |lease| &lease.worker),
             lease_until: lease.map_or_else(String::new, |lease| seconds(lease.until_ms)),
-            lease_token: lease.map_or_else(String::new, |Lease { token, .. }| token_text(*token)),
+            lease_token: String::new(),
             attempts: task.attempts(),
             max_attempts: task.max_attempts,
             error: text(&task.error),

@@ -1,8 +1,8 @@
 //! Workers: what becomes of a task that they have claimed.
 
 use super::error::{CodeqError, answer};
-use super::wire::{FinishJson, compact, parse_token, seconds, status, time};
-use super::{BATCH_BYTES_MAX, CREATE_BYTES_MAX, Call, SMALL_BYTES_MAX, Side, artifacts, path};
+use super::wire::{FinishJson, UploadJson, compact, parse_token, seconds, status, time};
+use super::{BATCH_BYTES_MAX, CREATE_BYTES_MAX, Call, SMALL_BYTES_MAX, Side, path};
 use crate::auth::scope;
 use crate::doors::native::Door;
 use crate::queues::Follower;
@@ -35,7 +35,8 @@ pub(super) async fn heartbeat(
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::HEARTBEAT)).await?;
         let path = path(request.uri());
-        let json: HeartbeatJson = super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
+        let (json, _counted): (HeartbeatJson, _) =
+            super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
         let task = task_id(&id)?;
         let owner = call.owner(&json.lease_token)?;
         let extend_s = u64::try_from(json.extend_seconds).ok().filter(|extend_s| *extend_s > 0);
@@ -68,7 +69,12 @@ pub(super) async fn abandon(
         // It needs no body.
         let (parts, body) = request.into_parts();
         let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
-        let AbandonJson { lease_token } = serde_json::from_slice(&bytes).unwrap_or_default();
+        let AbandonJson { lease_token } = match bytes.bytes.is_empty() {
+            true => AbandonJson::default(),
+            false => {
+                serde_json::from_slice(&bytes.bytes).map_err(|_| CodeqError::bad_request("invalid body"))?
+            }
+        };
         let task = task_id(&id)?;
         let owner = call.owner(&lease_token)?;
         let done = call.change(task, queue::Command::Abandon { task, owner }, &path).await;
@@ -99,7 +105,8 @@ pub(super) async fn nack(
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::NACK)).await?;
         let path = path(request.uri());
-        let json: NackJson = super::body(&door, request, CREATE_BYTES_MAX, "invalid body").await?;
+        let (json, _counted): (NackJson, _) =
+            super::body(&door, request, CREATE_BYTES_MAX, "invalid body").await?;
         let task = task_id(&id)?;
         let delay_s = u32::try_from(json.delay_seconds.max(0)).unwrap_or(u32::MAX);
         let nack = Nack {
@@ -127,13 +134,14 @@ pub(super) async fn finish(
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::RESULT)).await?;
         let path = path(request.uri());
-        let json: FinishJson = super::body(&door, request, CREATE_BYTES_MAX, "invalid request body").await?;
+        let (json, _counted): (FinishJson, _) =
+            super::body(&door, request, CREATE_BYTES_MAX, "invalid request body").await?;
         if json.status.is_empty() {
             return Err(CodeqError::bad_request("invalid request body"));
         }
         let task: TaskId = id.parse().map_err(|_| CodeqError::not_found("task not found"))?;
         call.stay(task, &path)?;
-        let finish = call.finish(task, json).await?;
+        let finish = call.finish(task, json)?;
         let finished = door.node.queues().finish(vec![finish.clone()], super::deadline()).await;
         let finished = finished.into_iter().next().ok_or_else(super::no_answer)??;
         Ok(answer(StatusCode::OK, &record(&finish, finished)))
@@ -172,7 +180,8 @@ impl OfBatch {
 pub(super) async fn finish_batch(State(door): State<Arc<Door>>, request: Request) -> Response {
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::RESULT)).await?;
-        let BatchJson { results } = super::body(&door, request, BATCH_BYTES_MAX, "invalid body").await?;
+        let (BatchJson { results }, _counted) =
+            super::body(&door, request, BATCH_BYTES_MAX, "invalid body").await?;
         let results: Option<Vec<OfBatch>> = results.iter().map(|result| OfBatch::parse(result)).collect();
         let Some(results) = results.filter(|results| !results.is_empty()) else {
             return Err(CodeqError::bad_request("invalid body"));
@@ -180,13 +189,15 @@ pub(super) async fn finish_batch(State(door): State<Arc<Door>>, request: Request
         if results.len() > BATCH_MAX {
             return Err(CodeqError::bad_request("batch size exceeds maximum of 100"));
         }
-        let mut asked = Vec::with_capacity(results.len());
-        for result in results {
-            asked.push((result.task_id.clone(), call.one_of_batch(result).await));
-        }
+        let asked = results.into_iter().map(|result| (result.task_id.clone(), call.one_of_batch(result)));
+        let asked: Vec<_> = asked.collect();
         let taken: Vec<Finish> =
             asked.iter().filter_map(|(_, finish)| finish.as_ref().ok().cloned()).collect();
-        let mut finished = door.node.queues().finish(taken, super::deadline()).await.into_iter();
+        let finished = door.node.queues().finish(taken, super::deadline()).await;
+        if let Some(failure) = super::nothing_done(&finished) {
+            return Err(failure.into());
+        }
+        let mut finished = finished.into_iter();
         let mut told = Vec::with_capacity(asked.len());
         for (id, finish) in asked {
             let done = match finish {
@@ -243,11 +254,11 @@ impl Call<'_> {
         })
     }
 
-    async fn one_of_batch(&self, OfBatch { task_id, finish }: OfBatch) -> Result<Finish, CodeqError> {
-        self.finish(task_id.parse().map_err(|_| CodeqError::not_found("task not found"))?, finish).await
+    fn one_of_batch(&self, OfBatch { task_id, finish }: OfBatch) -> Result<Finish, CodeqError> {
+        self.finish(task_id.parse().map_err(|_| CodeqError::not_found("task not found"))?, finish)
     }
 
-    async fn finish(&self, task: TaskId, json: FinishJson) -> Result<Finish, CodeqError> {
+    fn finish(&self, task: TaskId, json: FinishJson) -> Result<Finish, CodeqError> {
         let FinishJson { status, result, error, artifacts, lease_token } = json;
         let result = match result {
             Some(result) if !result.get().starts_with('{') => {
@@ -266,8 +277,18 @@ impl Call<'_> {
             ("FAILED", result) => Outcome::Failed { error: cut(error), result },
             _ => return Err(CodeqError::bad_request("invalid status")),
         };
-        let artifacts = artifacts::kept(self.door.node.queue_settings(), task, artifacts).await?;
+        let artifacts = artifacts.into_iter().map(artifact).collect::<Result<_, _>>()?;
         Ok(Finish { task, owner: self.owner(&lease_token)?, outcome, artifacts })
+    }
+}
+
+/// A file that a worker made, told by its URL. Its bytes are not kept: they would be on one node, where nobody else has them.
+fn artifact(UploadJson { name, url, content_base64 }: UploadJson) -> Result<Artifact, CodeqError> {
+    match url.is_empty() && !content_base64.is_empty() {
+        true => Err(CodeqError::bad_request(format!(
+            "artifact {name} upload: files are not kept here, send a url"
+        ))),
+        false => Ok(Artifact { name, url }),
     }
 }
 

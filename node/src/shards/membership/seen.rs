@@ -38,8 +38,9 @@ impl Default for Seen {
 
 impl Seen {
     /// Begins anew with a generation that is not the one before.
-    pub(super) fn note<'a>(&mut self, generation: u64, shards: impl Iterator<Item = &'a Shard>) {
-        if self.generation != generation {
+    pub(super) fn note<'a>(&mut self, generation: u64, shards: impl Iterator<Item = &'a Shard> + Clone) {
+        if self.generation != generation || shards.clone().any(|shard| !self.shards.contains_key(&shard.id()))
+        {
             let fresh = |shard: &Shard| OfShard { last: last(shard), had: BTreeMap::new() };
             let shards = shards.map(|shard| (shard.id(), fresh(shard))).collect();
             *self = Seen { generation, since: Instant::now(), shards };
@@ -71,7 +72,10 @@ impl Led<'_> {
         let (status, acknowledged) = (self.shard.status(), self.shard.acknowledged());
         let OfShard { last: seen, had } = &mut *self.seen;
         let last = status.last.map_or(0, |last| last.index);
-        let mut progress = Progress { last, lag: status.lag, seen: *seen, ..Progress::default() };
+        // A shard without writes has no entry of this generation to tell by: who has not answered since may be dead, and level.
+        let answered = |id: &NodeId| acknowledged.get(id).is_some_and(|sent| *sent > self.since);
+        let lag = status.lag.into_iter().filter(|(id, _)| answered(id)).collect();
+        let mut progress = Progress { last, lag, seen: *seen, ..Progress::default() };
         let committed = status.committed.is_some_and(|committed| committed.index >= *seen);
         let have = progress.lag.keys().filter(|id| committed && progress.has_seen(**id));
         for id in have.copied().collect::<Vec<_>>() {
