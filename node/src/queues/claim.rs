@@ -3,11 +3,11 @@
 //! A claim is an entry of the log only when there is something to claim: first this node looks at its own state, then, if there is
 //! nothing, at a state that a majority has confirmed.
 
-use super::{Answer, LOOK_AGAIN_AFTER, Queues, propose, queue_reply, read, wrong};
+use super::{Answer, LOOK_AGAIN_AFTER, Queues, look, propose, read, wrong};
 use crate::shards::Shard;
 use futures::future::select_all;
+use schedia_apps::ShardId;
 use schedia_apps::queue::{self, Claim, QueueName, Source, Task};
-use schedia_apps::{Query, ShardId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -126,7 +126,7 @@ async fn head(
 ) -> Answer<Option<usize>> {
     let query = queue::Query::Head { tenant: request.tenant.clone(), from: part.from.clone() };
     let reply = match state {
-        State::Here => queue_reply(part.shard.query_here(Query::Queue(query))?)?,
+        State::Here => look(part.shard, query)?,
         State::Confirmed => read(part.shard, query, deadline).await?,
     };
     match reply {

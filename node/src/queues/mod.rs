@@ -236,7 +236,7 @@ impl Queues {
         if !shard_0.is_recovered() {
             return Err(ShardError::NotRecovered);
         }
-        match queue_reply(shard_0.query_here(Query::Queue(query))?)? {
+        match look(shard_0, query)? {
             queue::Reply::Topic(topic) => Ok(topic),
             other => Err(wrong(other)),
         }
@@ -252,7 +252,7 @@ impl Queues {
         let shard = self.of_task(id)?;
         let waiter = self.waiting.for_task(id);
         let query = queue::Query::Result { tenant: Some(tenant.to_owned()), id };
-        let look_here = || result(queue_reply(shard.query_here(Query::Queue(query.clone()))?)?);
+        let look_here = || result(look(shard, query.clone())?);
         let confirmed = result(read(shard, query.clone(), deadline).await?)?;
         if confirmed.0.ended_ms.is_some() || Instant::now() >= until {
             return Ok(confirmed);
@@ -341,6 +341,11 @@ async fn propose(shard: &Shard, command: queue::Command, deadline: Instant) -> A
 
 async fn read(shard: &Shard, query: queue::Query, deadline: Instant) -> Answer<queue::Reply> {
     queue_reply(shard.read(Query::Queue(query), Consistency::Linearizable, deadline).await?.value)
+}
+
+/// As this node knows.
+fn look(shard: &Shard, query: queue::Query) -> Answer<queue::Reply> {
+    queue_reply(shard.query_here(Query::Queue(query))?)
 }
 
 fn queue_reply(reply: Reply) -> Answer<queue::Reply> {

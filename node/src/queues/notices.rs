@@ -3,11 +3,11 @@
 //! A notice may be lost, and says nothing that a claim would not find. So none is kept, tried again, or waited for.
 
 use super::calls::Caller;
-use super::{Answer, queue_reply, words, wrong};
+use super::{Answer, look, words, wrong};
 use crate::raft::News;
 use crate::shards::{Shard, Shards};
+use schedia_apps::ShardId;
 use schedia_apps::queue::{self, Change, Delivery, Event, QueueName, Subscription, SubscriptionId};
-use schedia_apps::{Query, ShardId};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Notices {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let query = queue::Query::Subscriptions { after, limit: 0 };
-            let (page, next) = match queue_reply(shard_0.query_here(Query::Queue(query))?)? {
+            let (page, next) = match look(shard_0, query)? {
                 queue::Reply::Subscriptions { subscriptions, next } => (subscriptions, next),
                 other => return Err(wrong(other)),
             };

@@ -5,9 +5,9 @@
 //!
 //! Not here: what becomes of a row that is due (`schedia_apps::queue`).
 
-use super::{Answer, propose, queue_reply, wrong};
+use super::{Answer, look, propose, wrong};
 use crate::shards::Shard;
-use schedia_apps::{Query, queue};
+use schedia_apps::queue;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -54,7 +54,7 @@ async fn do_due(shard: &Shard, leads_already: bool) -> Answer<()> {
 
 /// When something is due next, as this node knows.
 fn next_due(shard: &Shard) -> Answer<Option<u64>> {
-    match queue_reply(shard.query_here(Query::Queue(queue::Query::NextDue))?)? {
+    match look(shard, queue::Query::NextDue)? {
         queue::Reply::NextDue(next_ms) => Ok(next_ms),
         other => Err(wrong(other)),
     }

@@ -5,10 +5,10 @@
 //! Invariant: a receiver holds up nobody but itself: calls are made beside everything else, and their number is bounded.
 
 use super::calls::{Caller, Permit};
-use super::{Answer, propose, queue_reply, result, words, wrong};
+use super::{Answer, look, propose, result, words, wrong};
 use crate::shards::{Shard, ShardError};
+use schedia_apps::Refusal;
 use schedia_apps::queue::{self, Artifact, Delivered, Hook, Task, TaskId, TaskResult};
-use schedia_apps::{Query, Refusal};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +57,7 @@ pub(super) async fn run(shard: Shard, caller: Caller) {
 
 fn due(shard: &Shard) -> Answer<Vec<Hook>> {
     let query = queue::Query::Hooks { until_ms: shard.log_time_ms(), limit: LOOK_MAX };
-    match queue_reply(shard.query_here(Query::Queue(query))?)? {
+    match look(shard, query)? {
         queue::Reply::Hooks { due, .. } => Ok(due),
         other => Err(wrong(other)),
     }
@@ -94,8 +94,7 @@ impl Call {
     fn prepare(shard: &Shard, hook: Hook, caller: &Caller, under_way: &UnderWay) -> Option<Call> {
         let turn = Turn::take(under_way, &hook)?;
         let query = queue::Query::Result { tenant: None, id: hook.task };
-        let reply = shard.query_here(Query::Queue(query)).ok()?;
-        let (task, told) = queue_reply(reply).and_then(result).ok()?;
+        let (task, told) = look(shard, query).and_then(result).ok()?;
         let permit = caller.permit(task.webhook.as_deref()?)?;
         let body = body(&task, told.as_ref());
         Some(Call { shard: shard.clone(), hook, body, permit, _turn: turn })
@@ -103,7 +102,10 @@ impl Call {
 
     async fn make(self) {
         let Call { shard, hook: Hook { task, end, tries, .. }, body, permit, _turn } = self;
-        let again_ms = match permit.post(body).await {
+        let called = permit.post(body).await;
+        // Recording it takes no room from other calls.
+        drop(permit);
+        let again_ms = match called {
             Ok(()) => None,
             Err(error) => {
                 let pause_ms = pause_ms(tries);
