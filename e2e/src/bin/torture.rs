@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Runs a cluster of real processes under clients, watches and faults, and checks each round: linearizability, revisions,
-/// watches. Exit status 0: no violation; 1: a violation, kept and named; 130: stopped.
+/// Runs a cluster of real processes under clients, watches, producers, workers and faults, and checks each round:
+/// linearizability, revisions, watches, tasks. Exit status 0: no violation; 1: a violation, kept and named; 130: stopped.
 #[derive(Parser)]
 #[command(bin_name = "cargo torture")]
 struct Arguments {
@@ -36,9 +36,15 @@ struct Arguments {
     /// Whether leaders read by their lease [default: if the seed of the first round is odd]
     #[arg(long)]
     lease_reads: Option<bool>,
-    /// Concurrent clients
+    /// Concurrent clients of keys
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..))]
     clients: u8,
+    /// Producers of tasks, and as many workers
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..))]
+    workers: u8,
+    /// Groups that queues are on [default: 1 or 4, by the seed of the first round]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16))]
+    shards: Option<u32>,
     /// Check a kept history again, and do nothing else
     #[arg(long)]
     replay: Option<PathBuf>,
@@ -66,7 +72,12 @@ fn torture(arguments: &Arguments) -> Result<ExitCode, String> {
         seed,
         nodes: arguments.nodes.into(),
         lease_reads: arguments.lease_reads.unwrap_or(seed % 2 == 1),
-        settings: Settings { faults: kinds(&arguments.nemesis)?, clients: arguments.clients.into() },
+        shards: arguments.shards.unwrap_or(if seed % 4 < 2 { 1 } else { 4 }),
+        settings: Settings {
+            faults: kinds(&arguments.nemesis)?,
+            clients: arguments.clients.into(),
+            workers: arguments.workers.into(),
+        },
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|e| format!("no runtime: {e}"))?;
     let ended = runtime.block_on(unless_told_to_end(run(&asked)))?;

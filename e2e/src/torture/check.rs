@@ -2,7 +2,8 @@
 //!
 //! * `linear`: each group of keys is linearizable, by porcupine-rs, against [`super::model`];
 //! * `order`: revisions over all groups: each is of one write, and none goes back, for nobody;
-//! * `shown`: watches are ordered, unique, without a gap, atomic, the same for all, and agree with every answer.
+//! * `shown`: watches are ordered, unique, without a gap, atomic, the same for all, and agree with every answer;
+//! * [`super::tasks::check`]: the queue.
 //!
 //! Invariant: what nobody knows (an unknown outcome, a search that took too long) is counted, never taken for right or wrong.
 
@@ -16,6 +17,7 @@ mod tests;
 pub use linear::visualize;
 
 use super::history::{Call, History, Outcome};
+use super::tasks;
 use seen::Seen;
 
 /// Of many violations a person reads the first ones.
@@ -61,6 +63,7 @@ pub fn check(history: &History) -> Verdict {
     order::check(history, &mut verdict);
     shown::check(history, &mut verdict);
     linear::check(history, &seen, &mut verdict);
+    tasks::check::check(&history.jobs, &history.told, &mut verdict);
     verdict
 }
 

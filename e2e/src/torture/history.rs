@@ -6,7 +6,9 @@
 //! * A value is written by one operation only: whoever sees it knows whose it is.
 //! * Times are of one clock of this process, in microseconds since the round began.
 
+use super::tasks::history::Job;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
@@ -245,6 +247,10 @@ pub struct History {
     pub watches: Vec<Watched>,
     /// Every fault, begun and ended.
     pub faults: Vec<Noted>,
+    /// Every act of producers and workers.
+    pub jobs: Vec<Job>,
+    /// The statuses that webhooks told, by task.
+    pub told: BTreeMap<String, Vec<String>>,
 }
 
 /// A line of a kept history.
@@ -255,6 +261,8 @@ enum Line {
     Fault(Noted),
     Operation(Operation),
     Watch(Watched),
+    Job(Job),
+    Told(BTreeMap<String, Vec<String>>),
 }
 
 impl History {
@@ -264,6 +272,8 @@ impl History {
         let lines = [Line::Seed(self.seed)].into_iter();
         let lines = lines.chain(self.faults.iter().cloned().map(Line::Fault));
         let lines = lines.chain(self.operations.iter().cloned().map(Line::Operation));
+        let lines = lines.chain(self.jobs.iter().cloned().map(Line::Job));
+        let lines = lines.chain([Line::Told(self.told.clone())]);
         for line in lines.chain(self.watches.iter().cloned().map(Line::Watch)) {
             serde_json::to_writer(&mut file, &line)?;
             file.write_all(b"\n")?;
@@ -280,6 +290,8 @@ impl History {
                 Line::Fault(fault) => history.faults.push(fault),
                 Line::Operation(operation) => history.operations.push(operation),
                 Line::Watch(watched) => history.watches.push(watched),
+                Line::Job(job) => history.jobs.push(job),
+                Line::Told(told) => history.told = told,
             }
         }
         Ok(history)

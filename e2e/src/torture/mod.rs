@@ -2,10 +2,11 @@
 //!
 //! A run is rounds. Each draws its faults from a seed, and is judged before the next one begins:
 //! 1. [`world`] has the cluster: processes, a [`network`] between them that can be cut, a spare node;
-//! 2. [`client`]s call through all nodes ([`wire`]), [`watcher`]s read every change; a [`round`] remembers it as a [`history`];
+//! 2. [`client`]s call through all nodes ([`wire`]), [`watcher`]s read every change, [`tasks`] are created and worked at; a [`round`]
+//!    remembers it as a [`history`];
 //! 3. [`fault`]s begin and end meanwhile, some of them tasks of their own ([`background`]);
 //! 4. in peace again the cluster must recover, take writes, and show the same on every node;
-//! 5. [`check`] judges the history: linearizability ([`model`]), revisions, watches.
+//! 5. [`check`] judges the history: linearizability ([`model`]), revisions, watches, tasks.
 //!
 //! Invariants:
 //! * A round holds all it remembers in memory, and nothing of the rounds before.
@@ -21,6 +22,7 @@ pub mod model;
 pub mod network;
 pub mod round;
 mod run;
+pub mod tasks;
 pub mod watcher;
 pub mod wire;
 pub mod world;

@@ -7,6 +7,7 @@ use super::check::{Verdict, check};
 use super::client::{Client, Shared};
 use super::fault::{Fault, Kind};
 use super::history::{Answer, Call, History, Noted, Operation, Outcome, Watched};
+use super::tasks::{Receiver, Work};
 use super::watcher::Watcher;
 use super::wire::Wire;
 use super::world::{RECOVERY_MAX, World};
@@ -36,8 +37,10 @@ const ANSWERS_IN_PEACE: u64 = 20;
 pub struct Settings {
     /// Faults to draw from; none: peace.
     pub faults: Vec<Kind>,
-    /// Concurrent clients.
+    /// Concurrent clients of keys.
     pub clients: usize,
+    /// Producers of tasks, and as many workers.
+    pub workers: usize,
 }
 
 /// What a round has come to.
@@ -61,7 +64,12 @@ pub struct Round {
 }
 
 /// Plays a round.
-pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<Round, String> {
+pub async fn play(
+    world: &mut World,
+    settings: &Settings,
+    receiver: &Receiver,
+    seed: u64,
+) -> Result<Round, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let shared = Arc::new(shared(world, seed).await?);
     let from = shared.oldest + 1;
@@ -72,6 +80,7 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
     let clients = (0..settings.clients as u32)
         .map(|number| tokio::spawn(Client::new(number, seed, shared.clone()).run()));
     let clients: Vec<_> = clients.collect();
+    let work = Work::begin(&shared, settings.workers, receiver.url(), seed);
 
     let mut round = Round {
         history: History { seed, ..History::default() },
@@ -107,6 +116,10 @@ pub async fn play(world: &mut World, settings: &Settings, seed: u64) -> Result<R
     for client in clients {
         round.history.operations.extend(client.await.map_err(|e| format!("a client panicked: {e}"))?);
     }
+    let places: Vec<usize> = world.members().await.into_iter().map(|(place, _)| place).collect();
+    let (jobs, unended) = work.end(&places, receiver).await?;
+    (round.history.jobs, round.history.told) = (jobs, receiver.take());
+    round.verdict.violations.extend(unended);
     let end = last_look(world, &shared, settings.clients as u32, &mut round).await;
     goal.send_replace(Some(end));
     for watcher in watchers {

@@ -5,8 +5,11 @@ use super::fault::Kind;
 use super::history::{History, Outcome};
 use super::keep::keep;
 use super::round::{Round, Settings, play};
+use super::tasks::history::{Act, Job, JobOutcome, Told};
+use super::tasks::{Receiver, auth_config};
 use super::world::World;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::ops::AddAssign;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,6 +25,8 @@ pub struct Run {
     pub seed: u64,
     /// Members of the cluster.
     pub nodes: usize,
+    /// Groups that queues are on.
+    pub shards: u32,
     /// Whether leaders read by their lease.
     pub lease_reads: bool,
     /// What a round is made of.
@@ -43,22 +48,27 @@ struct Sum {
 
 /// Runs; an error is what went wrong, and where it is kept.
 pub async fn run(run: &Run) -> Result<(), String> {
-    let Run { lasts, rounds, seed, nodes, lease_reads, settings } = run;
+    let Run { lasts, rounds, seed, nodes, shards, lease_reads, settings } = run;
     let spare = settings.faults.contains(&Kind::Members);
     println!(
-        "torture: seed {seed}, {nodes} nodes{}, {} clients, faults: {}",
+        "torture: seed {seed}, {nodes} nodes, {shards} shards{}, {} clients, {} producers and as many workers, faults: {}",
         if *lease_reads { " with lease reads" } else { "" },
         settings.clients,
+        settings.workers,
         list(&settings.faults)
     );
     let begun = Instant::now();
     let clocks = settings.faults.iter().any(|kind| kind.is_of_a_clock());
-    let arguments: &[&str] = if *lease_reads { &["--lease-reads"] } else { &[] };
-    let mut world = World::new(*nodes, spare, clocks, arguments).await?;
+    let auth = auth_file().map_err(|e| format!("the settings of tokens cannot be written: {e}"))?;
+    let auth_path = auth.path().display().to_string();
+    let receiver = Receiver::begin().await.map_err(|e| format!("webhooks cannot be received: {e}"))?;
+    let mut arguments = vec!["--auth-config", &auth_path, "--queue-webhooks-local"];
+    arguments.extend(lease_reads.then_some("--lease-reads"));
+    let mut world = World::new(*nodes, spare, clocks, *shards, &arguments).await?;
     let mut sum = Sum::default();
     while sum.rounds < *rounds && (sum.rounds == 0 || begun.elapsed() < *lasts) {
         let seed = seed + sum.rounds;
-        let round = play(&mut world, settings, seed)
+        let round = play(&mut world, settings, &receiver, seed)
             .await
             .map_err(|words| format!("round of seed {seed}: {words}"))?;
         println!("{}", line(&round));
@@ -67,11 +77,12 @@ pub async fn run(run: &Run) -> Result<(), String> {
             let kept = keep(&world, &round).map_err(|e| format!("the round cannot be kept: {e}"))?;
             let history = kept.join("history.jsonl");
             return Err(format!(
-                "{}\nseed {seed}, kept in {}\nlook again:  cargo torture --replay {}\nplay again:  cargo torture --rounds 1 --seed {seed} --nodes {nodes} --lease-reads {lease_reads} --clients {} --nemesis {}",
+                "{}\nseed {seed}, kept in {}\nlook again:  cargo torture --replay {}\nplay again:  cargo torture --rounds 1 --seed {seed} --nodes {nodes} --shards {shards} --lease-reads {lease_reads} --clients {} --workers {} --nemesis {}",
                 round.verdict.words(),
                 kept.display(),
                 history.display(),
                 settings.clients,
+                settings.workers,
                 list(&settings.faults),
             ));
         }
@@ -81,14 +92,21 @@ pub async fn run(run: &Run) -> Result<(), String> {
     Ok(())
 }
 
+/// Who may use the queue, for as long as the file is there.
+fn auth_file() -> std::io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("schedia-torture-").suffix(".json").tempfile()?;
+    file.write_all(auth_config().as_bytes())?;
+    Ok(file)
+}
+
 /// Judges a kept history again.
 pub fn replay(path: &Path) -> Result<(), String> {
     let history = History::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let verdict = check(&history);
     let counts = Counts::of(&history);
     println!(
-        "seed {}: {} operations, {} changes watched, {} compared, {} undecided",
-        history.seed, counts.operations, counts.changes, verdict.compared, verdict.undecided
+        "seed {}: {} operations, {} changes watched, {} acts on tasks, {} compared, {} undecided",
+        history.seed, counts.operations, counts.changes, counts.acts, verdict.compared, verdict.undecided
     );
     for group in &verdict.refused_groups {
         let page = path.with_file_name(format!("group-{group}.html"));
@@ -108,6 +126,11 @@ struct Counts {
     copies: usize,
     changes: usize,
     connections: u64,
+    acts: usize,
+    created: usize,
+    claimed: usize,
+    ended: usize,
+    told: usize,
 }
 
 impl Counts {
@@ -115,6 +138,7 @@ impl Counts {
         let count = |is: fn(&Outcome) -> bool| {
             history.operations.iter().filter(|operation| is(&operation.outcome)).count()
         };
+        let tasks: BTreeSet<_> = history.jobs.iter().map(created).collect();
         Counts {
             operations: history.operations.len(),
             done: count(|outcome| matches!(outcome, Outcome::Done(_))),
@@ -123,13 +147,31 @@ impl Counts {
             copies: history.operations.iter().map(|operation| operation.copies as usize - 1).sum(),
             changes: history.watches.iter().map(|watched| watched.events.len()).sum(),
             connections: history.watches.iter().map(|watched| watched.connections).sum(),
+            acts: history.jobs.len(),
+            created: tasks.iter().filter(|task| task.is_some()).count(),
+            claimed: history.jobs.iter().map(claims).sum(),
+            ended: history.jobs.iter().filter(|job| is_end(job)).count(),
+            told: history.told.values().map(Vec::len).sum(),
         }
     }
 }
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, more: Counts) {
-        let Counts { operations, done, refused, unknown, copies, changes, connections } = more;
+        let Counts {
+            operations,
+            done,
+            refused,
+            unknown,
+            copies,
+            changes,
+            connections,
+            acts,
+            created,
+            claimed,
+            ended,
+            told,
+        } = more;
         self.operations += operations;
         self.done += done;
         self.refused += refused;
@@ -137,20 +179,58 @@ impl AddAssign for Counts {
         self.copies += copies;
         self.changes += changes;
         self.connections += connections;
+        self.acts += acts;
+        self.created += created;
+        self.claimed += claimed;
+        self.ended += ended;
+        self.told += told;
     }
+}
+
+/// The task that an act has created, or was told of again.
+fn created(job: &Job) -> Option<&str> {
+    match &job.outcome {
+        JobOutcome::Done(Told::Created { task }) => Some(task),
+        _ => None,
+    }
+}
+
+/// How many tasks were leased.
+fn claims(job: &Job) -> usize {
+    match &job.outcome {
+        JobOutcome::Done(Told::Claimed(held)) => held.len(),
+        _ => 0,
+    }
+}
+
+/// Whether a worker was told that a task has ended.
+fn is_end(job: &Job) -> bool {
+    matches!(job.act, Act::Finish { .. }) && matches!(job.outcome, JobOutcome::Done(_))
 }
 
 /// One line of a round.
 fn line(round: &Round) -> String {
-    let Counts { operations, done, refused, unknown, copies, changes, connections } =
-        Counts::of(&round.history);
+    let Counts {
+        operations,
+        done,
+        refused,
+        unknown,
+        copies,
+        changes,
+        connections,
+        acts: _,
+        created,
+        claimed,
+        ended,
+        told,
+    } = Counts::of(&round.history);
     let faults: Vec<_> = round.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     let undecided = match round.verdict.undecided {
         0 => String::new(),
         groups => format!(", {groups} groups undecided"),
     };
     format!(
-        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown, {copies} copies), {changes} changes over {connections} watches; faults: {}; {} snapshots received, {} resumed, recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
+        "seed {}: {operations} operations ({done} done, {refused} refused, {unknown} unknown, {copies} copies), {changes} changes over {connections} watches; {created} tasks ({claimed} claims, {ended} ended, {told} told); faults: {}; {} snapshots received, {} resumed, recovered in {:.1} s; {} checks{undecided} in {:.1} s, {} violations; {:.0} s",
         round.history.seed,
         if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
         round.snapshots,
@@ -179,12 +259,25 @@ impl Sum {
 
     fn words(&self, took: Duration) -> String {
         let Sum { rounds, counts, compared, undecided, snapshots, resumed, .. } = self;
-        let Counts { operations, done, refused, unknown, copies, changes, connections } = counts;
+        let Counts {
+            operations,
+            done,
+            refused,
+            unknown,
+            copies,
+            changes,
+            connections,
+            acts,
+            created,
+            claimed,
+            ended,
+            told,
+        } = counts;
         let faults: Vec<_> =
             self.faults.iter().map(|(kind, count)| format!("  {kind:<16} {count}")).collect();
         format!(
             "{rounds} rounds in {} s: {operations} operations ({done} done, {refused} refused as not applied, {unknown} unknown, {copies} copies under a key), \
-             {changes} changes over {connections} watches, {compared} checks, {undecided} groups undecided, {snapshots} snapshots received, {resumed} of them resumed, slowest recovery {:.1} s, no violation\n{}",
+             {changes} changes over {connections} watches, {created} tasks created, {claimed} claims of them, {ended} ended by a worker, {told} webhooks, {acts} acts on tasks, {compared} checks, {undecided} groups undecided, {snapshots} snapshots received, {resumed} of them resumed, slowest recovery {:.1} s, no violation\n{}",
             took.as_secs(),
             self.recovery_max.as_secs_f64(),
             faults.join("\n"),

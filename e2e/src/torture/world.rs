@@ -32,17 +32,18 @@ pub struct World {
     /// The clock of each node, if theirs can lie.
     pub clocks: Vec<Clock>,
     advertised: Vec<SocketAddr>,
-    settings: Vec<&'static str>,
+    settings: Vec<String>,
 }
 
 impl World {
-    /// `voters` members with these settings, and with `spare` one node more that waits to become one; with `clocks` each has one that
-    /// may lie.
+    /// `voters` members with these settings and so many shards, and with `spare` one node more that waits to become one; with `clocks`
+    /// each has one that may lie.
     pub async fn new(
         voters: usize,
         spare: bool,
         clocks: bool,
-        settings: &[&'static str],
+        shards: u32,
+        settings: &[&str],
     ) -> Result<World, String> {
         let mut world = World {
             cluster: Cluster::new(),
@@ -52,7 +53,7 @@ impl World {
             lying: Arc::default(),
             clocks: Vec::new(),
             advertised: Vec::new(),
-            settings: settings.to_vec(),
+            settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
         };
         for place in 0..voters + usize::from(spare) {
             let node = world.cluster.add();
@@ -63,7 +64,11 @@ impl World {
             let advertised = world.network.add(peer).await;
             world.advertised.push(advertised.map_err(|e| format!("no proxy before {peer}: {e}"))?);
             // By hand, not with `--join`: a node that is removed and reset would come back by itself.
-            world.start(place, if place == 0 { &["--bootstrap"] } else { &[] });
+            if place == 0 {
+                world.start(place, &["--bootstrap", "--shards", &shards.to_string()]);
+            } else {
+                world.start(place, &[]);
+            }
         }
         world.recovered(1).await.map_err(|e| e.to_string())?;
         let urls: Vec<String> = world.cluster.nodes.iter().map(|node| node.admin_url()).collect();
@@ -84,7 +89,8 @@ impl World {
     fn start(&mut self, place: usize, arguments: &[&str]) {
         let advertised = self.advertised[place].to_string();
         let node = &mut self.cluster.nodes[place];
-        node.start(&[&["--advertise-peer", &advertised], &self.settings[..], arguments].concat());
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        node.start(&[&["--advertise-peer", &advertised], &settings[..], arguments].concat());
         self.network.runs_as(place, node.pid());
     }
 
@@ -146,9 +152,10 @@ impl World {
                 if !status.ready || !settled {
                     return Err(format!("{}: {status:?}", node.name));
                 }
-                leaders.push(status.shards.first().and_then(|shard| shard.leader));
+                leaders.push(status.shards.iter().map(|shard| shard.leader).collect::<Vec<_>>());
             }
-            let agreed = leaders.iter().all(|leader| leader.is_some() && *leader == leaders[0]);
+            let led = |shards: &Vec<_>| !shards.is_empty() && shards.iter().all(Option::is_some);
+            let agreed = leaders.iter().all(|shards| led(shards) && *shards == leaders[0]);
             if leaders.len() == voters && agreed {
                 Ok(())
             } else {

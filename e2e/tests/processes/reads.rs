@@ -142,7 +142,7 @@ async fn nor_does_it_if_it_read_by_its_lease() {
 }
 
 async fn cut_off_leaders(settings: &[&'static str]) {
-    let world = World::new(3, false, false, settings).await.unwrap();
+    let world = World::new(3, false, false, 1, settings).await.unwrap();
     let wire = Wire::new();
     let endpoints = world.cluster.endpoints();
     for (round, trouble) in [Trouble::Silent, Trouble::Refused].into_iter().enumerate() {
@@ -190,7 +190,7 @@ async fn cut_off_leaders(settings: &[&'static str]) {
 /// Voters forget in a restart whom they promised not to vote for anybody else. Their disks remember that they did.
 #[tokio::test(flavor = "multi_thread")]
 async fn voters_that_start_again_elect_nobody_while_a_lease_from_before_may_hold() {
-    let mut world = World::new(3, false, false, &LONG_LEASE).await.unwrap();
+    let mut world = World::new(3, false, false, 1, &LONG_LEASE).await.unwrap();
     let (wire, endpoints) = (Wire::new(), world.cluster.endpoints());
     put(&wire, &endpoints, "old").await;
     let old = world.leader().await.unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::torture::history::{Answer, Cell, Cells, Change, Event, Operation, Watched};
+use crate::torture::tasks::history::{Act, Job, JobOutcome};
 
 /// An operation of group 0: asked at `begun`, answered at `ended`.
 fn operation(begun: u64, ended: u64, call: Call, outcome: Outcome) -> Operation {
@@ -289,6 +290,15 @@ fn a_kept_history_is_judged_the_same_and_drawn() {
         operations,
         watches: vec![watched(4, events)],
         faults: vec![crate::torture::history::Noted { at_us: 3, what: "a fault".into() }],
+        jobs: vec![Job {
+            client: 1,
+            node: "n1".into(),
+            begun_us: 1,
+            ended_us: 2,
+            act: Act::Look { task: "a".into() },
+            outcome: JobOutcome::Unknown("504".into()),
+        }],
+        told: [("a".into(), vec!["FAILED".into()])].into(),
     };
     let path = dir.path().join("history.jsonl");
     history.write(&path).unwrap();
