@@ -37,6 +37,8 @@ mod once;
 mod openapi;
 #[path = "processes/peers.rs"]
 mod peers;
+#[path = "processes/queue.rs"]
+mod queue;
 #[path = "processes/raftd.rs"]
 mod raftd;
 #[path = "processes/reads.rs"]

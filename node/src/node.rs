@@ -406,6 +406,7 @@ impl Node {
         self.metrics.encode(&Now {
             node: self.node_id(),
             shards: &shards,
+            tasks: &self.queues().figures(),
             queues: &self.shards.iter().map(|shard| (shard.id(), shard.queues())).collect::<Vec<_>>(),
             clock_offsets_ms: &self.shards.iter().filter_map(offset).collect::<Vec<_>>(),
             disk: &self.disk(),

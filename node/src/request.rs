@@ -76,6 +76,8 @@ pub(crate) struct Spent {
     pub(crate) index: Option<Duration>,
     /// Waiting until this node had applied that far.
     pub(crate) apply: Option<Duration>,
+    /// Waiting for a task or its end, because that was asked for.
+    pub(crate) waited: Duration,
 }
 
 /// A request under way.

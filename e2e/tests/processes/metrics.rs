@@ -1,8 +1,9 @@
 //! What nodes export is what `docs/metrics.md` says, and nothing else.
 
+use super::queue::Queues;
 use schedia_e2e::load::{Answer, Wire};
 use schedia_e2e::paths::workspace;
-use schedia_e2e::process::Cluster;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Type and labels, by name.
@@ -53,7 +54,9 @@ fn exported(text: &str, table: &mut Table) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nodes_export_is_what_the_page_says() {
-    let cluster = Cluster::joined(3).await;
+    let queues = Queues::start(&[]).await;
+    let cluster = &queues.cluster;
+    queues.create(0, &json!({ "command": "A", "payload": 1 })).await;
     let written = Wire::new().put(&cluster.endpoints()[0], "metrics", "v".into()).await;
     assert!(matches!(written, Answer::Done { .. }), "{written:?}");
     let mut table = Table::new();

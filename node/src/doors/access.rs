@@ -64,7 +64,8 @@ impl Access {
         let (answer, id, route, spent) = request.run(answer.instrument(span.clone())).await;
         let mut response = answer?;
         response.headers_mut().insert(REQUEST_ID, header);
-        let (status, took) = (response.status(), at.elapsed());
+        // What was waited for on purpose is not slow.
+        let (status, took) = (response.status(), at.elapsed().saturating_sub(spent.waited));
         span.record("route", route).record("status", status.as_u16());
         if let Some(metrics) = &self.metrics {
             metrics.answered(status.as_u16(), took);
@@ -78,7 +79,7 @@ impl Access {
 
     fn tell(&self, slow: Slow) {
         let Slow { id, method, route, status, took, spent, unlogged } = slow;
-        let Spent { leader, propose, index, apply } = spent;
+        let Spent { leader, propose, index, apply, waited: _ } = spent;
         tracing::warn!(
             request = %id,
             %method,

@@ -15,6 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Requests under way: above what a node can do in a second, so that only a stall reaches it.
 const REQUESTS_MAX: usize = 8_192;
 
+/// Requests that wait for a task, or for its end: they cost their connection only, and leave a quarter of those to others.
+const WAITS_MAX: usize = 12_288;
+
 /// Bodies of requests under way, in KiB: 42 values of the largest size at once.
 const BODIES_KIB_MAX: usize = 64 << 10;
 
@@ -27,6 +30,7 @@ const DRAIN_BYTES_MAX: u64 = 8 << 20;
 /// The bounds of one port.
 pub(crate) struct Bounds {
     requests: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
     bodies_kib: Arc<Semaphore>,
 }
 
@@ -39,13 +43,21 @@ pub(crate) struct Counted {
 
 impl Bounds {
     pub(crate) fn new() -> Bounds {
-        let [requests, bodies_kib] = [REQUESTS_MAX, BODIES_KIB_MAX].map(|n| Arc::new(Semaphore::new(n)));
-        Bounds { requests, bodies_kib }
+        let [requests, waits, bodies_kib] =
+            [REQUESTS_MAX, WAITS_MAX, BODIES_KIB_MAX].map(|n| Arc::new(Semaphore::new(n)));
+        Bounds { requests, waits, bodies_kib }
     }
 
     /// Admits a request until the permit is dropped, or refuses it: 429.
     pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, DoorError> {
         self.requests.clone().try_acquire_owned().map_err(|_| busy("requests"))
+    }
+
+    /// A request that was admitted waits from now on, in place of being under way.
+    pub(crate) fn wait(&self, admitted: OwnedSemaphorePermit) -> Result<OwnedSemaphorePermit, DoorError> {
+        let waits = self.waits.clone().try_acquire_owned().map_err(|_| busy("requests that wait"));
+        drop(admitted);
+        waits
     }
 
     /// Reads a body of at most `bytes_max`: beyond that 413, too slow 408, too many at once 429.

@@ -2,12 +2,17 @@
 //!
 //! Invariants:
 //! * No more than `CONNECTIONS_MAX` connections are served at once: the next ones wait in the kernel's backlog.
+//! * No request that is a webhook of a queue gets further than here.
 //! * A connection that sends no whole request header for `HEADER_TIMEOUT` is closed, idle ones too.
 //!
 //! Not here: what a request may cost once its header is read (`super::bounds`).
 
 use super::access::Access;
+use super::error::DoorError;
+use crate::queues::WEBHOOK;
 use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -58,6 +63,12 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, O
     }
 }
 
+/// Whoever may create tasks has us call a URL, and that may be one of ours.
+fn no_webhook() -> Response {
+    let message = "a webhook is not called on a node";
+    DoorError::new(StatusCode::FORBIDDEN, "webhook", message).into_response()
+}
+
 async fn connection(
     stream: TcpStream,
     router: Router,
@@ -70,7 +81,11 @@ async fn connection(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request| {
         let begun = access.begin(&request);
-        access.clone().handle(begun, router.call(request))
+        let webhook = request.headers().contains_key(WEBHOOK);
+        // Not polled, it is not begun.
+        let answer = router.call(request);
+        let answer = async move { if webhook { Ok(no_webhook()) } else { answer.await } };
+        access.clone().handle(begun, answer)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

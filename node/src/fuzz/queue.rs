@@ -115,7 +115,7 @@ pub(super) fn every_query() -> Vec<Query> {
         Query::Queue { tenant: tenant(), command: command() },
         Query::Queues { tenant: None, after: Some(QueueName::of("a", "b")), limit: 9 },
         Query::List(list),
-        Query::Hooks { until_ms: u64::MAX, limit: 9 },
+        Query::Hooks { until_ms: u64::MAX, after: None, limit: 9 },
         Query::NextDue,
         Query::Topic { tenant: tenant(), name: command() },
         Query::Topics { tenant: tenant(), after: None, limit: 9 },

@@ -4,11 +4,12 @@
 //! to them; positions, lag, leadership, queues and room are read when somebody scrapes ([`Now`]).
 //!
 //! Invariants:
-//! * A label never holds anything a client sends.
+//! * A label never holds anything a client sends, but for tenant and command of a queue; of these there are not more than a thousand.
 //! * Every metric stands in the table of `docs/metrics.md`, and nothing else does: a test compares it with real nodes.
 
 mod now;
 mod parts;
+mod queues;
 mod shard;
 
 pub use now::Now;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use queues::QueueMetrics;
 use schedia_apps::ShardId;
 use shard::Families;
 
@@ -37,6 +39,7 @@ pub struct Metrics {
     pub http: HttpMetrics,
     shards: Families,
     scraped: Scraped,
+    queues: QueueMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -90,12 +93,13 @@ impl Metrics {
     pub fn new() -> Metrics {
         let mut registry = Registry::with_prefix("schedia");
         let (storage, http) = (StorageMetrics::new(), HttpMetrics::new());
-        let (shards, scraped) = (Families::new(), Scraped::default());
+        let (shards, scraped, queues) = (Families::new(), Scraped::default(), QueueMetrics::default());
         shards.register(&mut registry);
         storage.register(&mut registry);
         http.register(&mut registry);
         scraped.register(&mut registry);
-        Metrics { registry, storage, http, shards, scraped }
+        queues.register(&mut registry);
+        Metrics { registry, storage, http, shards, scraped, queues }
     }
 
     /// The counters of one shard.
@@ -106,6 +110,7 @@ impl Metrics {
     /// Everything as OpenMetrics text.
     pub fn encode(&self, now: &Now<'_>) -> String {
         self.scraped.set(now);
+        self.queues.set(now.tasks);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text
@@ -121,10 +126,12 @@ impl Default for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::{Counts, Outgoing};
+    use crate::peer::{self, Outgoing};
+    use crate::queues::{Calls, Figures};
     use crate::shards::Queues;
     use schedia_api::DiskStatus;
     use schedia_apps::NodeId;
+    use schedia_apps::queue::{Counts, Queue, QueueName, Totals};
     use std::time::Duration;
 
     #[test]
@@ -136,14 +143,21 @@ mod tests {
         shard.apply_seconds.observe(0.001);
         metrics.http.answered(404, Duration::from_millis(1));
         let proposal = shard.proposal();
+        let name = QueueName::of("acme", "a\"b");
+        let counts = Counts { ready: [1, 0, 0, 0, 0, 0, 0, 0, 0, 2], dead: 4, ..Counts::default() };
+        let totals = Totals { claimed: 9, ..Totals::default() };
+        let queue = Queue { name, paused: true, counts, totals, oldest_ready_ms: Some(1) };
+        let calls = Calls { under_way: 1, done: 7, failed: 2 };
+        let figures = Figures { listed: vec![(queue, 1_500)], are_more: false, waits: 3, calls };
         drop(metrics.http.begin());
         let text = metrics.encode(&Now {
             node: None,
             shards: &[],
+            tasks: &figures,
             queues: &[(ShardId(0), Queues { commands: 3, ..Queues::default() })],
             clock_offsets_ms: &[(ShardId(0), -1_500)],
             disk: &DiskStatus { total_bytes: 10, free_bytes: 4 },
-            peers: Counts { refused_node: 3, sent_bytes: 12, ..Counts::default() },
+            peers: peer::Counts { refused_node: 3, sent_bytes: 12, ..peer::Counts::default() },
             outgoing: &[(NodeId(2), Outgoing { frames: 1, bytes: 9, unanswered: 5 })],
             in_flight_bytes: 7,
             log_queue_bytes: 8,
@@ -170,6 +184,13 @@ mod tests {
             "schedia_peer_unanswered{node=\"2\"} 5",
             "schedia_ready 1",
             "schedia_clock_offset_seconds{shard=\"0\"} -1.5",
+            "schedia_queue_tasks{tenant=\"acme\",command=\"a\\\"b\",place=\"ready\"} 3",
+            "schedia_queue_tasks{tenant=\"acme\",command=\"a\\\"b\",place=\"dead\"} 4",
+            "schedia_queue_oldest_ready_seconds{tenant=\"acme\",command=\"a\\\"b\"} 1.5",
+            "schedia_queue_paused{tenant=\"acme\",command=\"a\\\"b\"} 1",
+            "schedia_queue_claimed_total{tenant=\"acme\",command=\"a\\\"b\"} 9",
+            "schedia_queue_waits 3",
+            "schedia_queue_calls_total{outcome=\"failed\"} 2",
             "schedia_disk_full 1",
             "schedia_unsafe_no_fsync 1",
         ] {

@@ -2,6 +2,7 @@
 
 use super::{Family, NodeLabel, ReasonLabel, ShardLabel};
 use crate::peer::{Counts, Outgoing};
+use crate::queues::Figures;
 use crate::shards::Queues;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +18,8 @@ pub struct Now<'a> {
     pub node: Option<NodeId>,
     /// Its shards.
     pub shards: &'a [ShardStatus],
+    /// The queues of the shards that it leads, and what waits for them.
+    pub tasks: &'a Figures,
     /// What waits in each of its shards.
     pub queues: &'a [(ShardId, Queues)],
     /// How far its clock is ahead of the middle of the voters', for each shard that it leads.
@@ -77,7 +80,7 @@ pub(super) struct Scraped {
     ready: Gauge,
 }
 
-fn number(n: u64) -> i64 {
+pub(super) fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 

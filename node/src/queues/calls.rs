@@ -4,13 +4,14 @@
 //! * No call goes to loopback, link-local, multicast or unspecified addresses, whatever a name resolves to at that moment, unless the
 //!   settings allow it.
 //! * A redirect is not followed: it could lead there.
+//! * No member takes such a call, whatever its address: each carries [`WEBHOOK`].
 //! * No more than [`CALLS_MAX`] calls are under way, and [`CALLS_TO_ONE_MAX`] to one host: a slow receiver keeps none from the others.
 
-use super::now_ms;
+use super::{Calls, now_ms};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -21,7 +22,8 @@ use reqwest::Url;
 use ring::hmac;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,8 +33,11 @@ use tower_service::Service;
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Calls under way on one node.
 const CALLS_MAX: usize = 64;
-/// Those to one host and port.
+/// Those to one host, whatever the port.
 const CALLS_TO_ONE_MAX: usize = 8;
+
+/// The header of each call. Our own ports refuse it: nobody who may create tasks is to reach them through us.
+pub(crate) const WEBHOOK: HeaderName = HeaderName::from_static("x-schedia-webhook");
 
 type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
@@ -45,8 +50,10 @@ struct Inner {
     client: OnceLock<HttpClient>,
     secret: Option<hmac::Key>,
     local_allowed: bool,
-    /// Calls under way, by host and port. std Mutex: never held across an await.
+    /// Calls under way, by host. std Mutex: never held across an await.
     under_way: Mutex<HashMap<String, usize>>,
+    done: AtomicU64,
+    failed: AtomicU64,
 }
 
 /// A call that may be made now; ends when it is dropped.
@@ -78,15 +85,32 @@ impl Caller {
             secret,
             local_allowed,
             under_way: Mutex::default(),
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         }))
+    }
+
+    /// What was called, and is.
+    pub(super) fn counts(&self) -> Calls {
+        let Inner { done, failed, .. } = &*self.0;
+        let [done, failed] = [done, failed].map(|count| count.load(Ordering::Relaxed));
+        Calls { under_way: self.under_way(), done, failed }
+    }
+
+    fn under_way(&self) -> usize {
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
+    /// Whether there is no room for any call now.
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way() >= CALLS_MAX
     }
 
     /// Room for a call, if there is some now.
     pub(super) fn permit(&self, url: &str) -> Option<Permit> {
         // What is no URL was refused when it came; one without a host goes nowhere, and is told so when it is called.
         let url = Url::parse(url).ok()?;
-        let host =
-            format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0));
+        let host = url.host_str().unwrap_or_default().to_owned();
         let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if under_way.values().sum::<usize>() >= CALLS_MAX {
             return None;
@@ -103,6 +127,13 @@ impl Caller {
 impl Permit {
     /// Posts JSON; done if the answer is one of 200 to 299.
     pub(super) async fn post(&self, body: String) -> Result<(), CallFailed> {
+        let called = self.call(body).await;
+        let Inner { done, failed, .. } = &*self.caller.0;
+        if called.is_ok() { done } else { failed }.fetch_add(1, Ordering::Relaxed);
+        called
+    }
+
+    async fn call(&self, body: String) -> Result<(), CallFailed> {
         let Inner { client, secret, local_allowed, .. } = &*self.caller.0;
         if let Some(address) =
             self.url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok())
@@ -111,7 +142,9 @@ impl Permit {
         {
             return Err(CallFailed::Refused(words(&address)));
         }
-        let mut request = Request::post(self.url.as_str()).header(CONTENT_TYPE, "application/json");
+        let mut request = Request::post(self.url.as_str())
+            .header(CONTENT_TYPE, "application/json")
+            .header(WEBHOOK, HeaderValue::from_static("1"));
         if let Some(secret) = secret {
             let at = (now_ms() / 1_000).to_string();
             let signature = sign(secret, &at, &body);
@@ -213,9 +246,25 @@ fn is_local(address: IpAddr) -> bool {
                 || v4.is_broadcast()
         }
         IpAddr::V6(v6) => {
-            v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
+            v6.is_loopback()
+                || v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || carried(v6).is_some_and(|v4| is_local(v4.into()))
         }
     }
+}
+
+/// The IPv4 address that a gateway finds in an IPv6 one: NAT64 (RFC 6052), 6to4 (RFC 3056).
+fn carried(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = v6.octets();
+    let (first, last) = match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => (12, 16),
+        [0x2002, ..] => (2, 6),
+        _ => return None,
+    };
+    let v4: [u8; 4] = octets.get(first..last)?.try_into().ok()?;
+    Some(v4.into())
 }
 
 #[cfg(test)]
@@ -236,10 +285,21 @@ mod tests {
             "224.0.0.1",
             "255.255.255.255",
             "ff02::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
         ] {
             assert!(is_local(local.parse().unwrap()), "{local}");
         }
-        for open in ["10.0.0.1", "192.168.1.1", "8.8.8.8", "2001:db8::1", "fd00::1"] {
+        for open in [
+            "10.0.0.1",
+            "192.168.1.1",
+            "8.8.8.8",
+            "2001:db8::1",
+            "fd00::1",
+            "64:ff9b::808:808",
+            "2002:808:808::1",
+        ] {
             assert!(!is_local(open.parse().unwrap()), "{open}");
         }
     }
@@ -248,7 +308,7 @@ mod tests {
     fn one_host_does_not_take_all_calls() {
         let caller = Caller::new(None, false);
         let held: Vec<_> = (0..CALLS_TO_ONE_MAX).map(|_| caller.permit("http://a.test/x").unwrap()).collect();
-        assert!(caller.permit("http://a.test/y").is_none() && caller.permit("http://a.test:81/").is_some());
+        assert!(caller.permit("http://a.test:81/y").is_none() && caller.permit("http://b.test/").is_some());
         drop(held);
         assert!(caller.permit("http://a.test/y").is_some());
     }

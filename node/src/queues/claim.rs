@@ -3,7 +3,7 @@
 //! A claim is an entry of the log only when there is something to claim: first this node looks at its own state, then, if there is
 //! nothing, at a state that a majority has confirmed.
 
-use super::{Answer, LOOK_AGAIN_AFTER, Queues, look, propose, read, wrong};
+use super::{Answer, LOOK_AGAIN_AFTER, Queues, look, on_purpose, propose, read, wrong};
 use crate::shards::Shard;
 use futures::future::select_all;
 use schedia_apps::ShardId;
@@ -65,7 +65,7 @@ impl Queues {
                 State::Confirmed => {
                     let again = request.until.min(Instant::now() + LOOK_AGAIN_AFTER);
                     let woken = select_all(waiters.iter().map(|waiter| Box::pin(waiter.woken())));
-                    let _ = timeout_at(again, woken).await;
+                    let _ = on_purpose(timeout_at(again, woken)).await;
                     // The last look before nothing is said must be a confirmed one.
                     state = if again == request.until { State::Confirmed } else { State::Here };
                 }
@@ -96,9 +96,18 @@ impl Queues {
         deadline: Instant,
     ) -> Answer<Vec<Task>> {
         let heads = parts.iter().map(|part| head(request, part, state, deadline));
-        let heads: Vec<_> = futures::future::join_all(heads).await.into_iter().collect::<Answer<_>>()?;
-        let mut found: Vec<_> =
-            heads.into_iter().zip(parts).filter_map(|(place, part)| Some((place?, part))).collect();
+        let (mut found, mut failed) = (Vec::new(), None);
+        for (head, part) in futures::future::join_all(heads).await.into_iter().zip(parts) {
+            match head {
+                Ok(Some(place)) => found.push((place, part)),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        // What one shard has is not held back because another one has no leader.
+        if let (true, Some(error)) = (found.is_empty(), failed) {
+            return Err(error);
+        }
         found.sort_by_key(|(place, _)| *place);
         let mut tasks: Vec<Task> = Vec::new();
         for (_, part) in found {

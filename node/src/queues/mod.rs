@@ -13,6 +13,7 @@
 
 mod calls;
 mod claim;
+mod figures;
 mod notices;
 mod settings;
 mod timer;
@@ -21,22 +22,27 @@ mod webhooks;
 pub(crate) mod words;
 
 pub use claim::ClaimRequest;
+pub use figures::{Calls, Figures};
 pub use settings::{Follower, Settings};
 
 use crate::raft::News;
+use crate::request::note_spent;
 use crate::shards::{Consistency, SHARDS_MAX, Shard, ShardError, Shards};
 use calls::Caller;
+pub(crate) use calls::WEBHOOK;
+use futures::FutureExt;
 use notices::Notices;
 use schedia_apps::queue::{
     self, Create, Created, Finish, Finished, Queue, SubscriptionId, Task, TaskId, TaskResult,
 };
 use schedia_apps::{Command, NodeId, Query, Refusal, Reply, ShardId};
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use waiting::Waiting;
 
@@ -44,6 +50,9 @@ use waiting::Waiting;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Somebody who waits looks this often though nothing was told: a paused queue that goes on is no news.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// After a panic.
+const BEGIN_ANEW_AFTER: Duration = Duration::from_secs(1);
 
 /// How long the last look of somebody who waited may take.
 const LAST_LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,15 +85,25 @@ impl Queues {
         while stop.run_until_cancelled(look.tick()).await.is_some() {
             for shard in self.shards.iter() {
                 if !std::mem::replace(&mut served[shard.id().0 as usize], true) {
-                    tasks.spawn(tell(self.waiting.clone(), shard.clone()));
-                    tasks.spawn(timer::run(shard.clone()));
-                    tasks.spawn(webhooks::run(shard.clone(), self.caller.clone()));
-                    tasks.spawn(Notices::new(self.shards.clone(), self.caller.clone()).run(shard.clone()));
+                    self.clone().serve(shard, &mut tasks);
                 }
             }
         }
         // Dropped with their set.
         drop(tasks);
+    }
+
+    fn serve(self: Arc<Self>, shard: &Shard, tasks: &mut JoinSet<()>) {
+        let Queues { shards, waiting, caller, .. } = &*self;
+        let of = shard.clone();
+        let told = waiting.clone();
+        tasks.spawn(again("news", move || tell(told.clone(), of.clone())));
+        let of = shard.clone();
+        tasks.spawn(again("timer", move || timer::run(of.clone())));
+        let (of, by) = (shard.clone(), caller.clone());
+        tasks.spawn(again("webhooks", move || webhooks::run(of.clone(), by.clone())));
+        let (of, by, all) = (shard.clone(), caller.clone(), shards.clone());
+        tasks.spawn(again("notices", move || Notices::new(all.clone(), by.clone()).run(of.clone())));
     }
 
     fn count(&self) -> Answer<u32> {
@@ -266,7 +285,7 @@ impl Queues {
                 return Ok(answer);
             }
             let again = until.min(Instant::now() + LOOK_AGAIN_AFTER);
-            if timeout_at(again, woken).await.is_err() && again == until {
+            if on_purpose(timeout_at(again, woken)).await.is_err() && again == until {
                 // The last look before nothing is said is a confirmed one.
                 return result(read(shard, query, Instant::now() + LAST_LOOK_TIMEOUT).await?);
             }
@@ -315,6 +334,14 @@ impl Queues {
     }
 }
 
+/// Runs a task to its end, and begins it anew if it panics: a defect of ours is not to end what is due for ever.
+async fn again<F: Future<Output = ()>>(what: &'static str, begin: impl Fn() -> F) {
+    while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
+        tracing::error!(what, "a task of the queues panicked and begins anew: please report this");
+        sleep(BEGIN_ANEW_AFTER).await;
+    }
+}
+
 /// Wakes those whom the news of a shard concern.
 async fn tell(waiting: Arc<Waiting>, shard: Shard) {
     let mut news = shard.news();
@@ -325,6 +352,14 @@ async fn tell(waiting: Arc<Waiting>, shard: Shard) {
             Err(RecvError::Closed) => return,
         }
     }
+}
+
+/// Waits because it was asked for: such a request is not slow.
+async fn on_purpose<T>(wait: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let done = wait.await;
+    note_spent(|spent| spent.waited += begun.elapsed());
+    done
 }
 
 fn leads(shard: &Shard) -> Result<(), Option<NodeId>> {

@@ -9,7 +9,7 @@ use crate::shards::{Shard, Shards};
 use schedia_apps::ShardId;
 use schedia_apps::queue::{self, Change, Delivery, Event, QueueName, Subscription, SubscriptionId};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -26,8 +26,8 @@ pub(super) struct Notices {
     looked: Option<Instant>,
     /// When each subscription was told of anything for the last time.
     told: HashMap<SubscriptionId, Instant>,
-    /// Whose turn it is, by group.
-    turns: BTreeMap<String, usize>,
+    /// Whose turn it is, by tenant and group.
+    turns: BTreeMap<(String, String), usize>,
 }
 
 impl Notices {
@@ -41,7 +41,7 @@ impl Notices {
         let mut news = shard.news();
         loop {
             match news.recv().await {
-                Ok(News::Happened(events)) if shard.is_leader() => self.tell(&events),
+                Ok(News::Happened(events)) if shard.leads() => self.tell(&events),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
@@ -85,7 +85,10 @@ impl Notices {
                 break;
             }
         }
-        self.told.retain(|id, _| found.iter().any(|subscription| subscription.id == *id));
+        let known: HashSet<SubscriptionId> = found.iter().map(|subscription| subscription.id).collect();
+        self.told.retain(|id, _| known.contains(id));
+        let groups: HashSet<(&str, &str)> = found.iter().filter_map(group).collect();
+        self.turns.retain(|(tenant, group), _| groups.contains(&(tenant, group)));
         (self.subscriptions, self.looked) = (found, Some(Instant::now()));
         Ok(())
     }
@@ -105,7 +108,7 @@ impl Notices {
             }
         }
         for (group, members) in groups {
-            let turn = self.turns.entry(group).or_default();
+            let turn = self.turns.entry((queue.tenant.clone(), group)).or_default();
             chosen.extend(members.get(*turn % members.len()).map(|member| (*member).clone()));
             *turn = turn.wrapping_add(1);
         }
@@ -140,5 +143,13 @@ impl Notices {
                 tracing::info!(subscription = %id, %error, "a notice did not arrive");
             }
         });
+    }
+}
+
+/// The tenant and group of a subscription that is of one.
+fn group(subscription: &Subscription) -> Option<(&str, &str)> {
+    match &subscription.delivery {
+        Delivery::Group(group) => Some((&subscription.tenant, group)),
+        Delivery::Fanout | Delivery::Hash => None,
     }
 }

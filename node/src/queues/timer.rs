@@ -1,7 +1,6 @@
 //! What is due on one shard: its leader proposes that it be done, many rows in one entry.
 //!
-//! Everything due is in the state, so a new leader finds it there. It first makes leases hold for one maximal election timeout more:
-//! nobody could extend one while there was no leader.
+//! Everything due is in the state, so a new leader finds it there.
 //!
 //! Not here: what becomes of a row that is due (`schedia_apps::queue`).
 
@@ -20,30 +19,24 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn run(shard: Shard) {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut led = None;
     loop {
         look.tick().await;
-        let term = shard.term_led();
-        let Some(term) = term else { continue };
-        match do_due(&shard, led == Some(term)).await {
-            Ok(()) => led = Some(term),
-            Err(error) => tracing::debug!(shard = %shard.id(), %error, "what is due is tried again"),
+        if !shard.leads() {
+            continue;
+        }
+        if let Err(error) = do_due(&shard).await {
+            tracing::debug!(shard = %shard.id(), %error, "what is due is tried again");
         }
     }
 }
 
-/// Does what is due now; leases last longer first, if this leader is new.
-async fn do_due(shard: &Shard, leads_already: bool) -> Answer<()> {
-    let Some(due_ms) = next_due(shard)? else { return Ok(()) };
-    let deadline = Instant::now() + TIMEOUT;
-    if !leads_already {
-        let grace_ms = shard.election_max().as_millis() as u64;
-        propose(shard, queue::Command::Lead { grace_ms }, deadline).await?;
-    }
-    let mut next_ms = Some(due_ms);
-    while next_ms.is_some_and(|due_ms| due_ms <= shard.log_time_ms()) {
+/// Does what is due now.
+async fn do_due(shard: &Shard) -> Answer<()> {
+    let mut next_ms = next_due(shard)?;
+    // After a restart nobody knows the time of the log before an entry: this is one.
+    while next_ms.is_some_and(|due_ms| shard.log_time_ms().is_none_or(|now_ms| due_ms <= now_ms)) {
         let tick = queue::Command::Tick { limit: queue::ROWS_MAX as u32 };
-        next_ms = match propose(shard, tick, deadline).await? {
+        next_ms = match propose(shard, tick, Instant::now() + TIMEOUT).await? {
             queue::Reply::Ticked { done: 0, .. } => return Ok(()),
             queue::Reply::Ticked { next_ms, .. } => next_ms,
             other => return Err(wrong(other)),

@@ -47,6 +47,11 @@ impl Waiting {
         self.tasks.enter(task)
     }
 
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.queues.count() + self.tasks.count()
+    }
+
     /// Wakes whom these concern.
     pub(super) fn tell(&self, events: &[Event]) {
         for Event { queue, task, change } in events {
@@ -75,6 +80,12 @@ impl Waiting {
 impl<K> Default for Slots<K> {
     fn default() -> Self {
         Slots(Arc::default())
+    }
+}
+
+impl<K> Slots<K> {
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(|slot| slot.waiters).sum()
     }
 }
 

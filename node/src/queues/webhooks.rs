@@ -2,7 +2,10 @@
 //!
 //! Which are pending is state. So a call may be made twice, by a leader and by the next one, and none is forgotten.
 //!
-//! Invariant: a receiver holds up nobody but itself: calls are made beside everything else, and their number is bounded.
+//! Invariants:
+//! * A receiver holds up nobody but itself: calls are made beside everything else, and their number is bounded. Those for which
+//!   there is no room are passed over, and the next look goes on behind them.
+//! * Only a leader that a majority has answered lately calls.
 
 use super::calls::{Caller, Permit};
 use super::{Answer, look, propose, result, words, wrong};
@@ -14,12 +17,15 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep};
 
 /// How late a webhook may be called. A look is a read of this node's state, and only the leader's.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Looked at in one look.
-const LOOK_MAX: u32 = 100;
+/// Looks are fewer while nothing that is due can be called.
+const BUSY_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Those that are due are read in pages of so many, and so many pages in one look.
+const PAGE: u32 = 100;
+const PAGES_MAX: usize = 10;
 /// Calls of one webhook.
 const TRIES_MAX: u32 = 5;
 /// The pause before the second call, doubled before each one more up to the most.
@@ -32,34 +38,84 @@ type UnderWay = Arc<Mutex<HashSet<(TaskId, u64)>>>;
 
 /// Calls the webhooks of a shard while this node leads it. Ends when it is dropped.
 pub(super) async fn run(shard: Shard, caller: Caller) {
-    let mut look = interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (under_way, mut calls) = (UnderWay::default(), JoinSet::new());
+    let mut webhooks = Webhooks { shard, caller, under_way: UnderWay::default(), after: None };
+    let mut calls = JoinSet::new();
     loop {
-        look.tick().await;
         while calls.try_join_next().is_some() {}
-        if !shard.is_leader() {
-            continue;
-        }
-        let due = match due(&shard) {
-            Ok(due) => due,
+        let looked = match webhooks.look() {
+            Ok(looked) => looked,
             Err(error) => {
-                tracing::debug!(shard = %shard.id(), %error, "webhooks are looked for again");
-                continue;
+                tracing::debug!(shard = %webhooks.shard.id(), %error, "webhooks are looked for again");
+                Looked::default()
             }
         };
-        for hook in due {
-            let Some(call) = Call::prepare(&shard, hook, &caller, &under_way) else { continue };
+        let busy = looked.found > 0 && looked.calls.is_empty();
+        for call in looked.calls {
             calls.spawn(call.make());
         }
+        sleep(if busy { BUSY_LOOK_EVERY } else { LOOK_EVERY }).await;
     }
 }
 
-fn due(shard: &Shard) -> Answer<Vec<Hook>> {
-    let query = queue::Query::Hooks { until_ms: shard.log_time_ms(), limit: LOOK_MAX };
-    match look(shard, query)? {
-        queue::Reply::Hooks { due, .. } => Ok(due),
-        other => Err(wrong(other)),
+/// The webhooks of a shard.
+struct Webhooks {
+    shard: Shard,
+    caller: Caller,
+    under_way: UnderWay,
+    /// Where the last look ended, if it did not see all that is due.
+    after: Option<(u64, TaskId)>,
+}
+
+/// What a look has found.
+#[derive(Default)]
+struct Looked {
+    found: usize,
+    calls: Vec<Call>,
+}
+
+impl Webhooks {
+    /// Looks at what is due; those for which there is room are to be called.
+    fn look(&mut self) -> Answer<Looked> {
+        let mut looked = Looked::default();
+        let Some(until_ms) = self.shard.log_time_ms().filter(|_| self.shard.leads()) else {
+            self.after = None;
+            return Ok(looked);
+        };
+        for _ in 0..PAGES_MAX {
+            let page = self.page(until_ms)?;
+            let whole = page.len() < PAGE as usize;
+            for hook in page {
+                if self.caller.is_full() {
+                    return Ok(looked);
+                }
+                looked.found += 1;
+                self.after = Some((hook.due_ms, hook.task));
+                looked.calls.extend(self.call(hook));
+            }
+            if whole {
+                self.after = None;
+                break;
+            }
+        }
+        Ok(looked)
+    }
+
+    fn page(&self, until_ms: u64) -> Answer<Vec<Hook>> {
+        let query = queue::Query::Hooks { until_ms, after: self.after, limit: PAGE };
+        match look(&self.shard, query)? {
+            queue::Reply::Hooks { due, .. } => Ok(due),
+            other => Err(wrong(other)),
+        }
+    }
+
+    /// Nothing if it is under way, if there is no room, or if there is nothing to tell any more.
+    fn call(&self, hook: Hook) -> Option<Call> {
+        let turn = Turn::take(&self.under_way, &hook)?;
+        let permit = self.caller.permit(&hook.url)?;
+        let query = queue::Query::Result { tenant: None, id: hook.task };
+        let (task, told) = look(&self.shard, query).and_then(result).ok()?;
+        let body = body(&task, told.as_ref());
+        Some(Call { shard: self.shard.clone(), hook, body, permit, _turn: turn })
     }
 }
 
@@ -90,16 +146,6 @@ impl Drop for Turn {
 }
 
 impl Call {
-    /// Nothing if it is under way, if there is no room, or if there is nothing to tell any more.
-    fn prepare(shard: &Shard, hook: Hook, caller: &Caller, under_way: &UnderWay) -> Option<Call> {
-        let turn = Turn::take(under_way, &hook)?;
-        let query = queue::Query::Result { tenant: None, id: hook.task };
-        let (task, told) = look(shard, query).and_then(result).ok()?;
-        let permit = caller.permit(task.webhook.as_deref()?)?;
-        let body = body(&task, told.as_ref());
-        Some(Call { shard: shard.clone(), hook, body, permit, _turn: turn })
-    }
-
     async fn make(self) {
         let Call { shard, hook: Hook { task, end, tries, .. }, body, permit, _turn } = self;
         let called = permit.post(body).await;
@@ -110,7 +156,7 @@ impl Call {
             Err(error) => {
                 let pause_ms = pause_ms(tries);
                 tracing::info!(%task, tries = tries + 1, again_ms = pause_ms, %error, "a webhook did not work");
-                pause_ms.map(|pause_ms| shard.log_time_ms() + pause_ms)
+                pause_ms.map(|pause_ms| shard.log_time_ms().unwrap_or_default() + pause_ms)
             }
         };
         let delivered = queue::Command::Delivered(Delivered { task, end, tries, again_ms });

@@ -272,6 +272,11 @@ impl Group {
         metrics.state == ServerState::Leader && metrics.current_leader == Some(self.me.0)
     }
 
+    /// Whether this node leads, and a majority has answered it lately.
+    pub(crate) fn leads(&self) -> bool {
+        self.is_leader() && self.in_touch(&self.metrics())
+    }
+
     /// The term of the newest vote this node has seen.
     pub(crate) fn term(&self) -> u64 {
         self.raft.metrics().borrow_watched().current_term

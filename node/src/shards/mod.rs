@@ -15,6 +15,7 @@ mod error;
 mod forward;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod grace;
 mod lonely;
 mod membership;
 mod proposer;

@@ -8,14 +8,15 @@
 //! * A command whose caller has given up before it was proposed is never proposed.
 
 use super::clock::{Known, LogClock};
+use super::grace::Grace;
 use super::rules::Rules;
 use super::{Applied, ShardError, Timings};
 use crate::raft::{
     Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Group, Leader, Outcome, Stamp, WriteError, Writing,
 };
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use schedia_apps::{At, Reply};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +83,8 @@ impl Proposer {
         timings: Timings,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_COMMANDS);
-        tokio::spawn(run(group.clone(), rules, waiting));
+        let grace = Grace::new(group.clone(), timings);
+        tokio::spawn(run(group.clone(), rules, grace, waiting));
         Proposer { queue, in_flight, group, timings }
     }
 
@@ -136,7 +138,7 @@ impl Proposer {
     }
 }
 
-async fn run(group: Arc<Group>, rules: Rules, mut queue: mpsc::Receiver<Waiting>) {
+async fn run(group: Arc<Group>, rules: Rules, grace: Arc<Grace>, mut queue: mpsc::Receiver<Waiting>) {
     let mut clock = LogClock::default();
     let mut entries = FuturesUnordered::new();
     let mut taken = Vec::new();
@@ -147,12 +149,18 @@ async fn run(group: Arc<Group>, rules: Rules, mut queue: mpsc::Receiver<Waiting>
                     break;
                 }
                 taken.retain(|waiting| !waiting.taken.swap(true, Ordering::AcqRel));
+                if let Some((term, command)) = grace.due() {
+                    let body = Body::commands(stamp(&group, &rules, &mut clock), [command].into_iter());
+                    let written = group.write(body).await;
+                    let said = grace.clone();
+                    entries.push(finish(written, Vec::new(), move || said.done(term)).boxed());
+                }
                 for commands in batches(std::mem::take(&mut taken)) {
                     group.machine().metrics().entry_commands.observe(commands.len() as f64);
                     let stamp = stamp(&group, &rules, &mut clock);
                     let body = Body::commands(stamp, commands.iter().map(|waiting| &waiting.command));
                     let written = group.write(body).await;
-                    entries.push(finish(written, commands));
+                    entries.push(finish(written, commands, || {}).boxed());
                 }
             }
             Some(()) = entries.next(), if !entries.is_empty() => {}
@@ -189,14 +197,15 @@ fn stamp(group: &Group, rules: &Rules, clock: &mut LogClock) -> Stamp {
     Stamp { level, epoch, time_ms }
 }
 
-/// Gives each command of an entry its own answer.
-async fn finish(written: Result<Writing, WriteError>, commands: Vec<Waiting>) {
+/// Gives each command of an entry its own answer; `applied`, if it was.
+async fn finish(written: Result<Writing, WriteError>, commands: Vec<Waiting>, applied: impl FnOnce() + Send) {
     let outcome = match written {
         Ok(writing) => writing.outcome().await,
         Err(error) => Err(error),
     };
     match outcome {
         Ok(Outcome { at, results }) => {
+            applied();
             for (position, (waiting, result)) in commands.into_iter().zip(results).enumerate() {
                 let at = At { position: position as u32, ..at };
                 let answer = match result {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod clock;
+mod grace;
 mod once;
 mod reads;
 mod several;

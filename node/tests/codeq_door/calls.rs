@@ -152,3 +152,58 @@ async fn subscribers_are_told_of_ready_tasks_of_their_tenant_and_not_too_often()
     assert_eq!(body["claimUrl"], "/v1/codeq/tasks/claim");
     node.end().await;
 }
+
+/// Takes calls and never answers.
+async fn silent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hang = || std::future::pending::<StatusCode>();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(hang)).await });
+    format!("http://127.0.0.1:{port}/")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_never_answers_keeps_none_from_the_others() {
+    let (node, slow) = (local_node().await, silent().await);
+    let task = |webhook: &str| json!({ "command": "SLOW", "payload": 1, "webhook": webhook });
+    // More than one look at what is due sees of it.
+    for _ in 0..3 {
+        let tasks: Vec<_> = (0..100).map(|_| task(&slow)).collect();
+        assert_eq!(
+            post(&node, "producer", "/tasks/batch", &json!({ "tasks": tasks }).to_string()).await.status,
+            200
+        );
+    }
+    let mut ended = 0;
+    while ended < 300 {
+        let claim = r#"{"commands":["SLOW"],"count":10}"#;
+        let claimed = post(&node, "worker", "/tasks/claim/batch", claim).await.json();
+        let ids = claimed["tasks"].as_array().unwrap().iter().map(|task| task["id"].clone());
+        let done: Vec<_> =
+            ids.map(|id| json!({ "taskId": id, "status": "COMPLETED", "result": {} })).collect();
+        ended += done.len();
+        let done = json!({ "results": done }).to_string();
+        assert_eq!(post(&node, "worker", "/tasks/batch/results", &done).await.status, 200);
+    }
+    let sink = Sink::failing(0).await;
+    // Another host, as it is written.
+    done(&node, &sink.url.replace("127.0.0.1", "localhost")).await;
+    sink.has(1).await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_does_not_reach_the_ports_of_a_node() {
+    let node = local_node().await;
+    let key = format!("http://{}/key", node.at.http);
+    // What a webhook sends would be keys to this route.
+    let header = [("X-Schedia-Webhook", "1")];
+    let refused = crate::exchange(node.at.http, "POST", "/key", &header, br#"{"taskId":"x"}"#).await;
+    assert_eq!(refused.status, 403, "{}", refused.error());
+    done(&node, &key).await;
+    let sink = Sink::failing(0).await;
+    done(&node, &sink.url.replace("127.0.0.1", "localhost")).await;
+    sink.has(1).await;
+    assert_eq!(node.get("/v1/kv/taskId").await.status, 404);
+    node.end().await;
+}

@@ -15,7 +15,7 @@ pub(super) fn delivered(work: &mut Work<'_>, delivered: &Delivered) -> Result<Re
     let Some((mut task, hook)) = pending(&*work.tables, *id)? else {
         return Ok(Reply::Delivered { changed: false });
     };
-    if hook != (HookRow { end: *end, tries: *tries }) {
+    if (hook.end, hook.tries) != (*end, *tries) {
         return Ok(Reply::Delivered { changed: false });
     }
     work.unhook(*id, &mut task);
@@ -23,7 +23,8 @@ pub(super) fn delivered(work: &mut Work<'_>, delivered: &Delivered) -> Result<Re
         work.hook(*id, &mut task, HookRow { tries: tries.saturating_add(1), ..hook }, *again_ms);
     }
     rows::put(work.tables, rows::TASKS, &id.0, &task);
-    let first_ms = match from(&*work.tables, work.hints.first(Walk::Hooks)).next().transpose()? {
+    let first = hook_from(work.hints.first(Walk::Hooks));
+    let first_ms = match from(&*work.tables, first).next().transpose()? {
         Some(first) => first.due_ms,
         None => u64::MAX,
     };
@@ -40,10 +41,20 @@ fn pending(tables: &dyn Tables, id: TaskId) -> Result<Option<(rows::TaskRow, Hoo
 }
 
 /// Those to be called by a time, and when the next one is.
-pub(super) fn due(tables: &dyn Tables, hints: &Hints, until_ms: u64, limit: u32) -> Result<Reply, Stop> {
+pub(super) fn due(
+    tables: &dyn Tables,
+    hints: &Hints,
+    until_ms: u64,
+    after: Option<(u64, TaskId)>,
+    limit: u32,
+) -> Result<Reply, Stop> {
     let limit = super::read::page(limit);
     let mut due = Vec::new();
-    for hook in from(tables, hints.first(Walk::Hooks)) {
+    let start = match after {
+        None => hook_from(hints.first(Walk::Hooks)),
+        Some((due_ms, id)) => Bound::Excluded(rows::hook_key(due_ms, id)),
+    };
+    for hook in from(tables, start) {
         let hook = hook?;
         if hook.due_ms > until_ms || due.len() == limit.min(ROWS_MAX) {
             return Ok(Reply::Hooks { due, next_ms: Some(hook.due_ms) });
@@ -53,12 +64,16 @@ pub(super) fn due(tables: &dyn Tables, hints: &Hints, until_ms: u64, limit: u32)
     Ok(Reply::Hooks { due, next_ms: None })
 }
 
-fn from(tables: &dyn Tables, first_ms: u64) -> impl Iterator<Item = Result<Hook, Stop>> {
-    let start = Bound::Included(RowKey::from_slice(&first_ms.to_be_bytes()));
+/// No hook is due before.
+fn hook_from(first_ms: u64) -> Bound<RowKey> {
+    Bound::Included(RowKey::from_slice(&first_ms.to_be_bytes()))
+}
+
+fn from(tables: &dyn Tables, start: Bound<RowKey>) -> impl Iterator<Item = Result<Hook, Stop>> {
     tables.scan(rows::HOOKS, Range { start, end: Bound::Unbounded }, false).map(|row| {
         let (key, row) = row?;
-        let HookRow { end, tries } = rows::parse(rows::HOOKS, &key, &row)?;
+        let HookRow { end, tries, url } = rows::parse(rows::HOOKS, &key, &row)?;
         let (due_ms, _) = take_u64(&key).ok_or_else(|| rows::broken(rows::HOOKS, &key))?;
-        Ok(Hook { task: rows::last_id(rows::HOOKS, &key)?, end, tries, due_ms })
+        Ok(Hook { task: rows::last_id(rows::HOOKS, &key)?, end, tries, due_ms, url })
     })
 }

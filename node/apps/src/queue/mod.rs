@@ -33,10 +33,10 @@
 //!                      04 time queue key            an idempotency key is no longer known
 //!                      05 time id                   a subscription ends
 //! queue.keys           queue key                    the task created under a key, and until when that is known
-//! queue.hooks          time id                      a webhook to be called: which end of the task it tells, tries so far
+//! queue.hooks          time id                      a webhook to be called: which end of the task it tells, tries so far, where
 //! queue.topics         text(tenant) text(name)      a topic (on shard 0 only)
 //! queue.subscriptions  id                           a subscription (on shard 0 only)
-//! queue.meta           "1"                          how many queues and subscriptions there are, and until when no lease ends
+//! queue.meta           "1"                          how many queues and subscriptions there are, what new queues count from, and until when no lease ends
 //! ```
 //!
 //! Invariants:
@@ -161,7 +161,9 @@ impl App for Queues {
                 read::queues(tables, tenant.as_deref(), after.as_ref(), limit)
             }
             Query::List(list) => read::list(tables, &list),
-            Query::Hooks { until_ms, limit } => hooks::due(tables, &self.hints, until_ms, limit),
+            Query::Hooks { until_ms, after, limit } => {
+                hooks::due(tables, &self.hints, until_ms, after, limit)
+            }
             Query::NextDue => due::next_ms(tables, &self.hints, self.meta.grace_until_ms).map(Reply::NextDue),
             Query::Topic { tenant, name } => rows::topic(tables, &tenant, &name).map(Reply::Topic),
             Query::Topics { tenant, after, limit } => topics::list(tables, &tenant, after.as_deref(), limit),

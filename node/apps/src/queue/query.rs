@@ -52,6 +52,8 @@ pub enum Query {
     Hooks {
         /// In milliseconds since 1970.
         until_ms: u64,
+        /// Behind that one: when it was due, and its task.
+        after: Option<(u64, TaskId)>,
         /// So many, at most [`ROWS_MAX`](super::ROWS_MAX); 0 = as many.
         limit: u32,
     },

@@ -32,8 +32,12 @@ const FORMAT: u8 = 1;
 /// The row of [`META`]: what the queue keeps in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Meta {
-    /// Queues there are: also the number of the next one.
+    /// Queues there are.
     pub queues: u32,
+    /// The number of the next one.
+    pub next_queue: u32,
+    /// What those begin to count at: above whatever was given by one that was forgotten.
+    pub next: u64,
     /// Subscriptions there are.
     pub subscriptions: u32,
     /// No lease ends before.
@@ -99,11 +103,13 @@ pub(super) struct KeyRow {
 }
 
 /// A row of [`HOOKS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HookRow {
     /// The number of the task's end.
     pub end: u64,
     pub tries: u32,
+    /// The task's webhook: who is busy is known without a look at the task.
+    pub url: String,
 }
 
 pub(super) fn broken(table: Table, key: &[u8]) -> Stop {
@@ -170,6 +176,19 @@ pub(super) fn put_queue(tables: &mut dyn Tables, name: &QueueName, row: &QueueRo
     put(tables, QUEUES, &name_key(&name.tenant, &name.command), row);
 }
 
+/// Nothing is left of it.
+pub(super) fn delete_queue(tables: &mut dyn Tables, name: &QueueName, number: u32) {
+    tables.delete(QUEUES, &name_key(&name.tenant, &name.command));
+    tables.delete(NAMES, &number.to_be_bytes());
+}
+
+impl QueueRow {
+    /// Whether it can be forgotten: it has no task, and claims need not know that it is paused.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.paused && self.counts == Counts::default()
+    }
+}
+
 pub(super) fn name(tables: &dyn Tables, number: u32) -> Result<QueueName, Stop> {
     expect(tables, NAMES, &number.to_be_bytes())
 }
@@ -185,6 +204,12 @@ pub(super) fn task(tables: &dyn Tables, id: TaskId) -> Result<Option<TaskRow>, S
 /// A task that another row says is there.
 pub(super) fn expect_task(tables: &dyn Tables, id: TaskId) -> Result<TaskRow, Stop> {
     task(tables, id)?.ok_or_else(|| missing(TASKS, &id.0))
+}
+
+/// Where the end of a task is told.
+pub(super) fn webhook(tables: &dyn Tables, id: TaskId) -> Result<String, Stop> {
+    let body: Body = expect(tables, BODIES, &id.0)?;
+    body.webhook.ok_or_else(|| broken(BODIES, &id.0))
 }
 
 /// The id that ends a key.

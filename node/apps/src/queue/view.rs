@@ -159,7 +159,7 @@ pub struct Counts {
     pub cancelled: u64,
 }
 
-/// How often something happened to a queue since it was first used.
+/// How often something happened to a queue since it was first used. A queue of which nothing is left begins anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Tasks created.
@@ -179,7 +179,7 @@ pub struct Totals {
 }
 
 /// A webhook to be called, with the result of its task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// Whose.
     pub task: TaskId,
@@ -189,6 +189,8 @@ pub struct Hook {
     pub tries: u32,
     /// Since when.
     pub due_ms: u64,
+    /// Where.
+    pub url: String,
 }
 
 /// What holds for the tasks of a topic; the doors make it so.

@@ -45,9 +45,13 @@ impl<'a> Work<'a> {
 
     /// Writes what was counted.
     pub(super) fn finish(self) -> Done {
-        let Work { at: _, tables, meta, hints, before, queues, events } = self;
-        for Loaded { name, row, changed } in queues.values() {
-            if *changed {
+        let Work { at: _, tables, mut meta, hints, before, queues, events } = self;
+        for Loaded { name, row, .. } in queues.values().filter(|loaded| loaded.changed) {
+            if row.is_unused() {
+                rows::delete_queue(tables, name, row.number);
+                meta.queues = meta.queues.saturating_sub(1);
+                meta.next = meta.next.max(row.next);
+            } else {
                 rows::put_queue(tables, name, row);
             }
         }
@@ -57,7 +61,7 @@ impl<'a> Work<'a> {
         Done { meta, hints: hints.into_changed(), events }
     }
 
-    /// The number of a queue, if it was ever used.
+    /// The number of a queue, if something is left of it.
     pub(super) fn find(&mut self, tenant: &str, command: &str) -> Result<Option<u32>, Stop> {
         let name = QueueName::of(tenant, command);
         if let Some((number, _)) = self.queues.iter().find(|(_, loaded)| *loaded.name == name) {
@@ -74,15 +78,15 @@ impl<'a> Work<'a> {
         if let Some(number) = self.find(tenant, command)? {
             return Ok(number);
         }
-        let number = self.meta.queues;
-        if number >= QUEUES_MAX {
-            return Err(Refusal::Full { what: "queue".to_owned(), count_max: QUEUES_MAX.into() }.into());
-        }
-        self.meta.queues = number + 1;
+        let number = self.meta.next_queue;
+        let next = number.checked_add(1).filter(|_| self.meta.queues < QUEUES_MAX);
+        let full = || Refusal::Full { what: "queue".to_owned(), count_max: QUEUES_MAX.into() };
+        self.meta.next_queue = next.ok_or_else(full)?;
+        self.meta.queues += 1;
         let name = Arc::new(QueueName::of(tenant, command));
         rows::put(self.tables, rows::NAMES, &number.to_be_bytes(), &*name);
         let (counts, totals) = (Counts::default(), Totals::default());
-        let row = QueueRow { number, paused: false, next: 1, counts, totals };
+        let row = QueueRow { number, paused: false, next: self.meta.next.max(1), counts, totals };
         self.queues.insert(number, Loaded { name, row, changed: true });
         Ok(number)
     }
@@ -152,7 +156,8 @@ impl<'a> Work<'a> {
         task.position = to;
         task.updated_ms = self.at.time_ms;
         if let (Position::Ended { number: end, .. }, true) = (&task.position, task.webhook) {
-            self.hook(id, task, HookRow { end: *end, tries: 0 }, self.at.time_ms);
+            let hook = HookRow { end: *end, tries: 0, url: rows::webhook(&*self.tables, id)? };
+            self.hook(id, task, hook, self.at.time_ms);
         }
         self.add(id, task)
     }

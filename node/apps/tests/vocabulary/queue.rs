@@ -131,7 +131,9 @@ fn query(line: &Line<'_>) -> Option<Query> {
             limit,
             payloads: line.has("payloads"),
         }),
-        "hooks" => Query::Hooks { until_ms: line.number("until").unwrap_or(u64::MAX), limit },
+        "hooks" => {
+            Query::Hooks { until_ms: line.number("until").unwrap_or(u64::MAX), after: hook(line), limit }
+        }
         "next-due" => Query::NextDue,
         "topic" => Query::Topic { tenant: tenant(line), name: word(1) },
         "topics" => Query::Topics { tenant: tenant(line), after: line.text("after"), limit },
@@ -153,6 +155,13 @@ fn text(line: &Line<'_>, name: &str) -> Option<String> {
 
 fn expanded(word: &str) -> String {
     String::from_utf8(super::bytes(word).to_vec()).unwrap()
+}
+
+/// `after=TIME/TASK`.
+fn hook(line: &Line<'_>) -> Option<(u64, TaskId)> {
+    let text = line.text("after")?;
+    let (due_ms, id) = text.split_once('/').expect("after=TIME/TASK");
+    Some((due_ms.parse().expect("a time in milliseconds"), task(id)))
 }
 
 fn task(text: &str) -> TaskId {

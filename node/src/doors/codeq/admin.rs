@@ -1,8 +1,8 @@
 //! Administrators: how many tasks are where, and removing what has ended.
 
 use super::error::{CodeqError, answer};
-use super::wire::seconds;
-use super::{Call, SMALL_BYTES_MAX, Side};
+use super::wire::{or_default, seconds};
+use super::{Call, Side};
 use crate::auth::Operation;
 use crate::doors::native::Door;
 use axum::extract::{Path, Request, State};
@@ -73,9 +73,10 @@ pub(super) async fn queue(
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
 struct CleanupJson {
+    #[serde(default, deserialize_with = "or_default")]
     limit: i64,
+    #[serde(default, deserialize_with = "or_default")]
     before: String,
 }
 
@@ -84,9 +85,7 @@ pub(super) async fn cleanup(State(door): State<Arc<Door>>, request: Request) -> 
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Admin).await?;
         call.limited(Operation::Cleanup)?;
-        let (parts, body) = request.into_parts();
-        let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
-        let CleanupJson { limit, before } = serde_json::from_slice(&bytes.bytes).unwrap_or_default();
+        let CleanupJson { limit, before } = super::optional_body(&door, request).await?;
         let before = match before.as_str() {
             "" => Timestamp::now(),
             text => text.parse().map_err(|_| CodeqError::bad_request("invalid 'before' (use RFC3339)"))?,

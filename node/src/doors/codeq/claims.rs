@@ -1,7 +1,7 @@
 //! Workers: claiming tasks, waiting for one.
 
 use super::error::{CodeqError, answer};
-use super::wire::TaskJson;
+use super::wire::{TaskJson, or_default};
 use super::{Call, REQUEST_TIMEOUT, SMALL_BYTES_MAX, Side};
 use crate::auth::{EventTypes, Operation, scope};
 use crate::doors::native::Door;
@@ -25,23 +25,25 @@ const COMMANDS: [&str; 2] = ["GENERATE_MASTER", "GENERATE_CREATIVE"];
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ClaimJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     commands: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     lease_seconds: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     wait_seconds: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     count: i64,
 }
 
 pub(super) async fn claim(State(door): State<Arc<Door>>, request: Request) -> Response {
-    super::handle(&door, async {
+    super::handle_admitted(&door, async |admitted| {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::CLAIM)).await?;
         call.limited(Operation::Claim)?;
-        let (json, _counted): (ClaimJson, _) =
+        let (json, counted): (ClaimJson, _) =
             super::body(&door, request, SMALL_BYTES_MAX, "invalid body").await?;
+        drop(counted);
         let wait = Duration::from_secs(u64::try_from(json.wait_seconds).unwrap_or(0)).min(WAIT_MAX);
+        let _under_way = if wait.is_zero() { admitted } else { door.bounds.wait(admitted)? };
         let tasks = call.claim(json, 1, Instant::now() + wait).await?;
         Ok(match tasks.first() {
             Some(task) => answer(StatusCode::OK, &TaskJson::claimed(task)),

@@ -55,7 +55,7 @@ impl CodeqError {
     }
 
     /// The words alone: one of a batch has no status.
-    pub(super) fn into_text(self) -> String {
+    pub(super) fn text(&self) -> String {
         self.body["error"].as_str().unwrap_or_default().to_owned()
     }
 }

@@ -31,6 +31,7 @@ use schedia_apps::{Refusal, queue};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// A request that is not answered by then is given up: an election and a retry of ours fit in. What is waited for on purpose comes
@@ -73,8 +74,16 @@ async fn handle<F>(door: &Door, handler: F) -> Response
 where
     F: Future<Output = Result<Response, CodeqError>>,
 {
+    handle_admitted(door, async |_admitted| handler.await).await
+}
+
+/// The same, of one that may wait: then it is not under way any more ([`Bounds::wait`](super::bounds::Bounds::wait)).
+async fn handle_admitted(
+    door: &Door,
+    handler: impl AsyncFnOnce(OwnedSemaphorePermit) -> Result<Response, CodeqError>,
+) -> Response {
     match door.bounds.admit() {
-        Ok(_permit) => handler.await.unwrap_or_else(IntoResponse::into_response),
+        Ok(admitted) => handler(admitted).await.unwrap_or_else(IntoResponse::into_response),
         Err(busy) => CodeqError::from(busy).into_response(),
     }
 }
@@ -149,6 +158,19 @@ async fn body<T: DeserializeOwned>(
     let counted = read(door, &parts.headers, body, bytes_max).await?;
     let json = serde_json::from_slice(&counted.bytes).map_err(|_| CodeqError::bad_request(refusal))?;
     Ok((json, counted))
+}
+
+/// The JSON body of a request that needs none.
+async fn optional_body<T: DeserializeOwned + Default>(
+    door: &Door,
+    request: Request,
+) -> Result<T, CodeqError> {
+    let (parts, body) = request.into_parts();
+    let counted = read(door, &parts.headers, body, SMALL_BYTES_MAX).await?;
+    match counted.bytes.is_empty() {
+        true => Ok(T::default()),
+        false => serde_json::from_slice(&counted.bytes).map_err(|_| CodeqError::bad_request("invalid body")),
+    }
 }
 
 async fn read(door: &Door, headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Counted, CodeqError> {

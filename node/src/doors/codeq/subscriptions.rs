@@ -1,7 +1,7 @@
 //! Workers that ask to be told of ready tasks.
 
 use super::error::{CodeqError, answer};
-use super::wire::time;
+use super::wire::{or_default, time};
 use super::{Call, SMALL_BYTES_MAX, Side};
 use crate::auth::scope;
 use crate::doors::native::Door;
@@ -12,26 +12,29 @@ use schedia_apps::queue::{self, Delivery, Subscribe, SubscriptionId};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// codeQ's.
 const TTL_S: u64 = 60;
+/// Whoever wants more renews it.
+const TTL_MAX: Duration = Duration::from_secs(86_400);
 /// The least time between two notifications of one subscription, unless it says so.
 const INTERVAL_S: u32 = 5;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SubscribeJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     callback_url: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     event_types: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     ttl_seconds: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     delivery_mode: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     group_id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     min_interval_seconds: i64,
 }
 
@@ -77,8 +80,9 @@ pub(super) async fn create(State(door): State<Arc<Door>>, request: Request) -> R
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 struct RenewJson {
+    #[serde(default, deserialize_with = "or_default")]
     ttl_seconds: i64,
 }
 
@@ -89,9 +93,7 @@ pub(super) async fn heartbeat(
 ) -> Response {
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::SUBSCRIBE)).await?;
-        let (parts, body) = request.into_parts();
-        let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
-        let RenewJson { ttl_seconds } = serde_json::from_slice(&bytes.bytes).unwrap_or_default();
+        let RenewJson { ttl_seconds } = super::optional_body(&door, request).await?;
         let id: SubscriptionId = id.parse().map_err(|_| CodeqError::not_found("not-found"))?;
         let renew = queue::Command::Renew { tenant: call.caller.tenant, id, ttl_ms: ttl_ms(ttl_seconds) };
         subscribed(id, door.node.queues().administer(renew, super::deadline()).await?)
@@ -100,7 +102,7 @@ pub(super) async fn heartbeat(
 }
 
 fn ttl_ms(seconds: i64) -> Option<u64> {
-    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(|seconds| seconds.saturating_mul(1_000))
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(|seconds| seconds.min(TTL_MAX.as_secs()) * 1_000)
 }
 
 fn subscribed(id: SubscriptionId, reply: queue::Reply) -> Result<Response, CodeqError> {

@@ -1,7 +1,7 @@
 //! Producers: creating tasks, one or many, and looking at them.
 
 use super::error::{CodeqError, answer};
-use super::wire::{CreateJson, ResultJson, TaskJson, compact};
+use super::wire::{CreateJson, ResultJson, TaskJson, compact, or_default};
 use super::{BATCH_BYTES_MAX, CREATE_BYTES_MAX, Call, Side};
 use crate::auth::Operation;
 use crate::doors::native::Door;
@@ -43,7 +43,7 @@ pub(super) async fn create(State(door): State<Arc<Door>>, request: Request) -> R
 
 #[derive(Deserialize)]
 struct BatchJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     tasks: Vec<CreateJson>,
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn create_batch(State(door): State<Arc<Door>>, request: Request
 fn told(created: Result<Created, CodeqError>) -> Value {
     match created {
         Ok(created) => json!({ "task": TaskJson::from(&created.task) }),
-        Err(error) => json!({ "error": error.into_text() }),
+        Err(error) => json!({ "error": error.text() }),
     }
 }
 
@@ -177,12 +177,14 @@ pub(super) async fn get_result(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    super::handle(&door, async {
+    super::handle_admitted(&door, async |admitted| {
         let call = Call::of(&door, &headers, Side::Any).await?;
         let mut params = Params::parse(uri.query())?;
         let wait = params.bytes("waitSeconds");
         let wait = wait.and_then(|wait| std::str::from_utf8(&wait).ok()?.parse::<u64>().ok()).unwrap_or(0);
-        let until = Instant::now() + Duration::from_secs(wait).min(WAIT_MAX);
+        let wait = Duration::from_secs(wait).min(WAIT_MAX);
+        let _under_way = if wait.is_zero() { admitted } else { door.bounds.wait(admitted)? };
+        let until = Instant::now() + wait;
         let id: TaskId = id.parse().map_err(|_| CodeqError::not_found("task not found"))?;
         let queues = door.node.queues();
         let (task, result) = queues.ended((&call.caller.tenant, id), until, super::deadline()).await?;

@@ -3,8 +3,8 @@
 //! Differs: times are UTC with milliseconds, where codeQ has a zone and nanoseconds; a claimed task also tells the token of its lease.
 
 pub(super) use crate::queues::words::{seconds, status, time};
-use schedia_apps::queue::{Artifact, Lease, Place, Task, TaskResult, Token};
-use serde::{Deserialize, Serialize};
+use schedia_apps::queue::{Artifact, Finish, Finished, Lease, Outcome, Place, Task, TaskResult, Token};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// A task.
@@ -119,7 +119,30 @@ struct ArtifactJson<'a> {
     url: &'a str,
 }
 
+impl<'a> ArtifactJson<'a> {
+    fn all(artifacts: &'a [Artifact]) -> Vec<ArtifactJson<'a>> {
+        artifacts.iter().map(|Artifact { name, url }| ArtifactJson { name, url }).collect()
+    }
+}
+
 impl<'a> ResultJson<'a> {
+    /// What a worker said, and when that was kept.
+    pub(super) fn kept(finish: &'a Finish, Finished { ended_ms }: Finished) -> ResultJson<'a> {
+        let Finish { task, outcome, artifacts, .. } = finish;
+        let (place, result, error) = match outcome {
+            Outcome::Completed { result } => (Place::Completed, Some(result), ""),
+            Outcome::Failed { error, result } => (Place::Failed, result.as_ref(), error.as_str()),
+        };
+        ResultJson {
+            task_id: task.to_string(),
+            status: status(place),
+            result: result.and_then(|result| serde_json::from_slice(result).ok()),
+            error,
+            artifacts: ArtifactJson::all(artifacts),
+            completed_at: time(ended_ms),
+        }
+    }
+
     /// Of a task that has ended; nothing of one that no worker said anything of.
     pub(super) fn of(task: &'a Task, result: &'a Option<TaskResult>) -> Option<ResultJson<'a>> {
         let TaskResult { result, artifacts } = result.as_ref()?;
@@ -128,7 +151,7 @@ impl<'a> ResultJson<'a> {
             status: status(task.place),
             result: result.as_ref().and_then(|result| serde_json::from_slice(result).ok()),
             error: task.error.as_deref().unwrap_or_default(),
-            artifacts: artifacts.iter().map(|Artifact { name, url }| ArtifactJson { name, url }).collect(),
+            artifacts: ArtifactJson::all(artifacts),
             completed_at: time(task.ended_ms?),
         })
     }
@@ -159,24 +182,31 @@ pub(super) fn compact(json: &RawValue) -> String {
     out
 }
 
+/// What is `null` is as if it were left out: Go reads it so, and writes it so.
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    json: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(json)?.unwrap_or_default())
+}
+
 /// A request to create a task.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CreateJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) command: String,
     pub(super) payload: Option<Box<RawValue>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) priority: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) webhook: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) max_attempts: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) idempotency_key: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) run_at: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) delay_seconds: i64,
 }
 
@@ -184,14 +214,14 @@ pub(super) struct CreateJson {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FinishJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) status: String,
     pub(super) result: Option<Box<RawValue>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) error: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) artifacts: Vec<UploadJson>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) lease_token: String,
 }
 
@@ -199,11 +229,11 @@ pub(super) struct FinishJson {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UploadJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) url: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) content_base64: String,
 }
 

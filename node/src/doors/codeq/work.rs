@@ -1,7 +1,7 @@
 //! Workers: what becomes of a task that they have claimed.
 
 use super::error::{CodeqError, answer};
-use super::wire::{FinishJson, UploadJson, compact, parse_token, seconds, status, time};
+use super::wire::{FinishJson, ResultJson, UploadJson, compact, or_default, parse_token, seconds};
 use super::{BATCH_BYTES_MAX, CREATE_BYTES_MAX, Call, SMALL_BYTES_MAX, Side, path};
 use crate::auth::scope;
 use crate::doors::native::Door;
@@ -9,10 +9,10 @@ use crate::queues::Follower;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use schedia_apps::queue::{self, Artifact, Finish, Finished, Nack, Outcome, Owner, Place, TaskId};
-use serde::Deserialize;
+use schedia_apps::queue::{self, Artifact, Finish, Nack, Outcome, Owner, TaskId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The most results of one batch.
@@ -21,9 +21,9 @@ const BATCH_MAX: usize = 100;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HeartbeatJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     extend_seconds: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     lease_token: String,
 }
 
@@ -53,8 +53,9 @@ pub(super) async fn heartbeat(
 }
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 struct AbandonJson {
+    #[serde(default, deserialize_with = "or_default")]
     lease_token: String,
 }
 
@@ -66,15 +67,7 @@ pub(super) async fn abandon(
     super::handle(&door, async {
         let call = Call::of(&door, request.headers(), Side::Worker(scope::ABANDON)).await?;
         let path = path(request.uri());
-        // It needs no body.
-        let (parts, body) = request.into_parts();
-        let bytes = super::read(&door, &parts.headers, body, SMALL_BYTES_MAX).await?;
-        let AbandonJson { lease_token } = match bytes.bytes.is_empty() {
-            true => AbandonJson::default(),
-            false => {
-                serde_json::from_slice(&bytes.bytes).map_err(|_| CodeqError::bad_request("invalid body"))?
-            }
-        };
+        let AbandonJson { lease_token } = super::optional_body(&door, request).await?;
         let task = task_id(&id)?;
         let owner = call.owner(&lease_token)?;
         let done = call.change(task, queue::Command::Abandon { task, owner }, &path).await;
@@ -89,11 +82,11 @@ pub(super) async fn abandon(
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NackJson {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     delay_seconds: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     reason: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     lease_token: String,
 }
 
@@ -144,7 +137,7 @@ pub(super) async fn finish(
         let finish = call.finish(task, json)?;
         let finished = door.node.queues().finish(vec![finish.clone()], super::deadline()).await;
         let finished = finished.into_iter().next().ok_or_else(super::no_answer)??;
-        Ok(answer(StatusCode::OK, &record(&finish, finished)))
+        Ok(answer(StatusCode::OK, &ResultJson::kept(&finish, finished)))
     })
     .await
 }
@@ -152,15 +145,31 @@ pub(super) async fn finish(
 #[derive(Deserialize)]
 struct BatchJson {
     /// Each is read twice, for its task and for its result: JSON as it was sent does not go through serde's `flatten`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     results: Vec<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OfTask {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     task_id: String,
+}
+
+/// What became of a batch.
+#[derive(Serialize)]
+struct DoneBatchJson<'a> {
+    results: Vec<DoneJson<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DoneJson<'a> {
+    task_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ResultJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// One result of a batch, and its task.
@@ -198,21 +207,19 @@ pub(super) async fn finish_batch(State(door): State<Arc<Door>>, request: Request
             return Err(failure.into());
         }
         let mut finished = finished.into_iter();
-        let mut told = Vec::with_capacity(asked.len());
-        for (id, finish) in asked {
-            let done = match finish {
-                Ok(finish) => match finished.next().ok_or_else(super::no_answer)? {
-                    Ok(finished) => Ok(record(&finish, finished)),
-                    Err(error) => Err(CodeqError::from(error)),
-                },
-                Err(error) => Err(error),
-            };
-            told.push(match done {
-                Ok(record) => json!({ "taskId": id, "result": record }),
-                Err(error) => json!({ "taskId": id, "error": error.into_text() }),
+        let mut results = Vec::with_capacity(asked.len());
+        for (task_id, finish) in &asked {
+            let finish = finish.as_ref().map_err(CodeqError::text);
+            let done = finish.and_then(|finish| match finished.next() {
+                Some(Ok(ended)) => Ok(ResultJson::kept(finish, ended)),
+                Some(Err(error)) => Err(CodeqError::from(error).text()),
+                None => Err(super::no_answer().text()),
             });
+            let (result, error) =
+                done.map_or_else(|error| (None, Some(error)), |result| (Some(result), None));
+            results.push(DoneJson { task_id, result, error });
         }
-        Ok(answer(StatusCode::OK, &json!({ "results": told })))
+        Ok(answer(StatusCode::OK, &DoneBatchJson { results }))
     })
     .await
 }
@@ -300,25 +307,4 @@ fn task_id(id: &str) -> Result<TaskId, CodeqError> {
 fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(queue::ERROR_BYTES_MAX));
     text
-}
-
-/// The result as it is kept.
-fn record(Finish { task, outcome, artifacts, .. }: &Finish, Finished { ended_ms }: Finished) -> Value {
-    let (place, result, error) = match outcome {
-        Outcome::Completed { result } => (Place::Completed, Some(result), ""),
-        Outcome::Failed { error, result } => (Place::Failed, result.as_ref(), error.as_str()),
-    };
-    let mut record =
-        json!({ "taskId": task.to_string(), "status": status(place), "completedAt": time(ended_ms) });
-    if let Some(result) = result.and_then(|result| serde_json::from_slice::<Value>(result).ok()) {
-        record["result"] = result;
-    }
-    if !error.is_empty() {
-        record["error"] = error.into();
-    }
-    if !artifacts.is_empty() {
-        let artifact = |Artifact { name, url }: &Artifact| json!({ "name": name, "url": url });
-        record["artifacts"] = artifacts.iter().map(artifact).collect();
-    }
-    record
 }

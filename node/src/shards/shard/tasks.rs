@@ -3,7 +3,6 @@
 use super::Shard;
 use crate::raft::News;
 use schedia_apps::{Query, Reply, Stop};
-use std::time::Duration;
 use tokio::sync::broadcast;
 
 impl Shard {
@@ -17,20 +16,15 @@ impl Shard {
         self.0.group.machine().query(query).map(|(_, reply)| reply)
     }
 
-    /// The term that this node leads.
-    pub(crate) fn term_led(&self) -> Option<u64> {
-        self.is_leader().then(|| self.0.group.term())
+    /// Whether this node leads the shard, and a majority has shown so lately.
+    pub(crate) fn leads(&self) -> bool {
+        self.0.group.leads()
     }
 
     /// About the time that the next entry will have, in milliseconds since 1970: log time as applied here, and what has passed since.
-    pub(crate) fn log_time_ms(&self) -> u64 {
+    /// Not known after a restart, before the first entry with a time.
+    pub(crate) fn log_time_ms(&self) -> Option<u64> {
         let (applied_ms, at) = self.0.group.time_applied();
-        let passed = at.map_or(Duration::ZERO, |at| at.elapsed());
-        applied_ms.saturating_add(passed.as_millis() as u64)
-    }
-
-    /// For how long a cluster may be without a leader, by its settings: one maximal election timeout.
-    pub(crate) fn election_max(&self) -> Duration {
-        self.0.timings.election_max()
+        at.map(|at| applied_ms.saturating_add(at.elapsed().as_millis() as u64))
     }
 }

@@ -1,7 +1,7 @@
 //! One task from its creation to its end.
 
 use super::super::history::{Act, Job, JobOutcome, Seen, Told};
-use super::{Claim, Life, SECOND_US, SLACK_US, Verdict, token_of};
+use super::{Claim, Life, SLACK_US, Verdict, at_least_us, token_of};
 use std::collections::BTreeSet;
 
 pub(super) fn check(id: &str, life: &Life<'_>, told: Option<&Vec<String>>, verdict: &mut Verdict) {
@@ -42,7 +42,7 @@ fn tries(life: &Life<'_>, wrong: &mut Vec<String>) {
 
 /// No claim before its time: that of its creation, and that which a worker who failed has named.
 fn not_too_early(life: &Life<'_>, wrong: &mut Vec<String>) {
-    let due_us = life.created_from_us + life.new.delay_s * SECOND_US;
+    let due_us = life.created_from_us + at_least_us(life.new.delay_s);
     if let Some(claim) = life.claims.iter().find(|claim| claim.ended_us + SLACK_US < due_us) {
         wrong.push(format!("claimed at {} us, due at {due_us} us", claim.ended_us));
     }
@@ -50,7 +50,7 @@ fn not_too_early(life: &Life<'_>, wrong: &mut Vec<String>) {
         let (Act::Nack { token, delay_s, .. }, JobOutcome::Done(_)) = (&job.act, &job.outcome) else {
             continue;
         };
-        let due_us = job.begun_us + delay_s * SECOND_US;
+        let due_us = job.begun_us + at_least_us(*delay_s);
         let next = claim_after(life, token);
         if let Some(next) = next.filter(|next| next.ended_us + SLACK_US < due_us) {
             wrong.push(format!("claimed again at {} us, nacked until {due_us} us", next.ended_us));
@@ -77,10 +77,10 @@ fn one_at_a_time(life: &Life<'_>, wrong: &mut Vec<String>) {
 /// The least time until which a lease is valid: given or extended when it was asked for, ended when that was asked for.
 fn valid_until_us(life: &Life<'_>, claim: &Claim<'_>) -> u64 {
     let of_lease = || life.said.iter().filter(|job| token_of(&job.act) == Some(&claim.held.token));
-    let mut until_us = claim.begun_us + claim.lease_s * SECOND_US;
+    let mut until_us = claim.begun_us + at_least_us(claim.lease_s);
     for job in of_lease() {
         if let (Act::Heartbeat { extend_s, .. }, JobOutcome::Done(_)) = (&job.act, &job.outcome) {
-            until_us = until_us.max(job.begun_us + extend_s * SECOND_US);
+            until_us = until_us.max(job.begun_us + at_least_us(*extend_s));
         }
     }
     let ends = |job: &&&Job| !matches!(job.act, Act::Heartbeat { .. }) && job.outcome.may_be_done();

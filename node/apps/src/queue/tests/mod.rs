@@ -94,7 +94,7 @@ fn check_reads(member: &Member, model: &Model, at: At, limit: u32) -> Result<(),
         prop_assert_eq!(member.query(at, query), model.result(id));
     }
     let Reply::Hooks { due, next_ms } =
-        member.query(at, Query::Hooks { until_ms: at.time_ms, limit: 0 }).unwrap()
+        member.query(at, Query::Hooks { until_ms: at.time_ms, after: None, limit: 0 }).unwrap()
     else {
         panic!("no hooks")
     };
@@ -157,7 +157,7 @@ proptest! {
             prop_assert_eq!(Applications::digest(&stays.tables), Applications::digest(&forgets.tables));
             verify::verify(&stays.tables);
             verify::hints(&stays.queues, &stays.tables);
-            for query in [Query::Hooks { until_ms: time_ms, limit: 0 }, Query::NextDue] {
+            for query in [Query::Hooks { until_ms: time_ms, after: None, limit: 0 }, Query::NextDue] {
                 prop_assert_eq!(stays.query(at, query.clone()), forgets.query(at, query));
             }
         }

@@ -13,7 +13,9 @@ pub(super) struct Model {
     counter: u64,
     tasks: BTreeMap<TaskId, Known>,
     queues: BTreeMap<QueueName, (bool, Totals)>,
-    keys: BTreeMap<(QueueName, String), (TaskId, u64)>,
+    /// How often nothing was left of a queue: what is known of its keys then is nobody's.
+    forgotten: BTreeMap<QueueName, u64>,
+    keys: BTreeMap<(QueueName, u64, String), (TaskId, u64)>,
     tokens: BTreeSet<(QueueName, u64)>,
 }
 
@@ -40,6 +42,16 @@ type Answer = Result<Reply, Refusal>;
 
 impl Model {
     pub(super) fn apply(&mut self, command: Command, found: Option<&Reply>) -> Answer {
+        let answer = self.apply_one(command, found);
+        let unused = |name: &QueueName| !self.queues[name].0 && self.of(name).next().is_none();
+        for name in self.queues.keys().filter(|name| unused(name)).cloned().collect::<Vec<_>>() {
+            self.queues.remove(&name);
+            *self.forgotten.entry(name).or_default() += 1;
+        }
+        answer
+    }
+
+    fn apply_one(&mut self, command: Command, found: Option<&Reply>) -> Answer {
         match command {
             Command::Create(batch) => {
                 Ok(Reply::Created(batch.into_iter().map(|create| self.create(create)).collect()))
@@ -84,7 +96,8 @@ impl Model {
             return Err(Refusal::Count { what, count, count_min: 0, count_max: 9 });
         }
         let queue = QueueName::of(&create.tenant, &create.command);
-        let key = create.key.as_ref().map(|key| (queue.clone(), key.text.clone()));
+        let forgotten = self.forgotten.get(&queue).copied().unwrap_or(0);
+        let key = create.key.as_ref().map(|key| (queue.clone(), forgotten, key.text.clone()));
         if let Some((id, expires_ms)) = key.as_ref().and_then(|key| self.keys.get(key))
             && *expires_ms > self.now_ms
             && let Some(known) = self.tasks.get(id)

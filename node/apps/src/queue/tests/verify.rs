@@ -53,7 +53,9 @@ pub(super) fn verify(tables: &MemoryTables) {
     assert_eq!(keys(tables, rows::RESULTS), results.collect(), "a result for each task that a worker ended");
     hooks(tables, &tasks);
     let queues: Vec<(Bytes, QueueRow)> = all(tables, rows::QUEUES);
-    let Meta { queues: count, subscriptions: subscribed, grace_until_ms: _ } = rows::meta(tables).unwrap();
+    let Meta { queues: count, next_queue, next: _, subscriptions: subscribed, grace_until_ms: _ } =
+        rows::meta(tables).unwrap();
+    assert!(queues.iter().all(|(_, row)| row.number < next_queue && !row.is_unused()));
     assert_eq!((count as usize, subscribed as usize), (queues.len(), subscriptions.len()), "counted");
     counts(tables, &tasks, queues);
 }
