@@ -33,6 +33,21 @@ pub struct Options {
     /// Times that each pair of phases is repeated
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     pub rounds: u64,
+    /// Raft groups of clusters with queues, each of these numbers in turn
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=16), value_name = "N")]
+    pub shards: Vec<u32>,
+    /// Queues that clients share
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub queues: u64,
+    /// Tasks of the long queue
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub backlog: u64,
+    /// Members of a codeQ that runs already: queues are measured against it
+    #[arg(long, value_delimiter = ',', value_name = "URL", conflicts_with_all = ["ours_only", "against_schedia"])]
+    pub peer_codeq: Vec<String>,
+    /// A token that this codeQ takes from producers and workers
+    #[arg(long, default_value = "dev-token", value_name = "TEXT")]
+    pub codeq_token: String,
     /// Kills of the leader
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub trials: usize,
@@ -80,6 +95,16 @@ pub enum Scene {
     Restart,
     /// Writes by numbers of keys, with memory and a restart, and by numbers of members.
     Growth,
+    /// Tasks created, claimed and ended.
+    Cycles,
+    /// Tasks created, one by one.
+    Creates,
+    /// Tasks created, a hundred at once.
+    Batches,
+    /// From a create at one member to the claim that waits at another.
+    Wakes,
+    /// Claims from one long queue, its memory, and a restart with it.
+    Backlog,
 }
 
 impl Scene {
@@ -91,8 +116,17 @@ impl Scene {
             Scene::Puts => Some(Work::Puts),
             Scene::Reads => Some(Work::Reads),
             Scene::Mixed => Some(Work::Mixed),
-            Scene::Failover | Scene::Restart | Scene::Growth => None,
+            Scene::Cycles => Some(Work::Cycles),
+            Scene::Creates => Some(Work::Creates),
+            Scene::Batches => Some(Work::Batches),
+            Scene::Wakes => Some(Work::Wakes),
+            Scene::Failover | Scene::Restart | Scene::Growth | Scene::Backlog => None,
         }
+    }
+
+    /// Whether it is about tasks, and not about keys.
+    pub fn is_of_queues(self) -> bool {
+        self == Scene::Backlog || self.work().is_some_and(Work::is_of_queues)
     }
 }
 
@@ -117,6 +151,20 @@ fn connections(text: &str) -> Result<Connections, String> {
 }
 
 impl Options {
+    /// Whether tasks are measured; those and keys are measured against different peers, and so in different runs.
+    pub fn is_of_queues(&self) -> Result<bool, String> {
+        let of_queues = self.only.iter().filter(|scene| scene.is_of_queues()).count();
+        match of_queues {
+            0 if !self.peer_codeq.is_empty() => Err("--peer-codeq is for scenes of queues".to_owned()),
+            0 => Ok(false),
+            some if some == self.only.len() => Ok(true),
+            _ => {
+                Err("scenes of keys and of queues have different peers: run them one after the other"
+                    .to_owned())
+            }
+        }
+    }
+
     /// The times of a phase.
     pub fn times(&self) -> Times {
         Times { warm_up: Duration::from_secs(1), window: Duration::from_secs(self.seconds) }

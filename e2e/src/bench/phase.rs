@@ -5,6 +5,7 @@
 //!
 //! Invariant: a phase with an error, or with a change of leader, is void and says so.
 
+use super::queues;
 use super::servers::{Servers, Syncs};
 use super::usage::{Usage, machine_cpu};
 use super::wire::Client;
@@ -23,6 +24,8 @@ const LATENCY_MAX_US: u64 = 60_000_000;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two tries to fill.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Of an error a person reads so much.
+const ERROR_BYTES_MAX: usize = 300;
 /// A client gives up after this many.
 const ERRORS_MAX: u64 = 100;
 
@@ -36,6 +39,23 @@ pub enum Work {
     Reads,
     /// One write to four linearizable reads.
     Mixed,
+    /// Create a task, claim one, end it.
+    Cycles,
+    /// Create tasks, one by one.
+    Creates,
+    /// Create tasks, many at once.
+    Batches,
+    /// Claim tasks of a long queue.
+    Claims,
+    /// Wait for a task that another member creates: until somebody has it.
+    Wakes,
+}
+
+impl Work {
+    /// Whether it is about tasks, and not about keys.
+    pub fn is_of_queues(self) -> bool {
+        !matches!(self, Work::Puts | Work::Reads | Work::Mixed)
+    }
 }
 
 /// Which members the clients speak to.
@@ -61,8 +81,10 @@ pub struct Load {
     pub clients: usize,
     /// Connections that they share where the protocol can; without a number, one each.
     pub connections: Option<usize>,
-    /// Keys that exist.
+    /// Keys that exist, or queues.
     pub keys: u64,
+    /// Raft groups of the cluster.
+    pub shards: u32,
     /// Length of a value.
     pub value_bytes: usize,
 }
@@ -79,7 +101,7 @@ pub struct Times {
 /// What was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Phase {
-    /// Requests answered in the window.
+    /// Requests answered in the window; of a batch its tasks, of a cycle all three together.
     pub ops: u64,
     /// Per second.
     pub ops_per_second: f64,
@@ -109,18 +131,44 @@ pub struct Phase {
     pub log_syncs: f64,
     /// Syncs of the leader's state, where the server counts them.
     pub state_syncs: f64,
-    /// Writes answered for one sync of the leader's log.
+    /// Writes, or tasks, answered for one sync of the leader's log.
     pub puts_per_log_sync: f64,
     /// Why the figures do not count.
     pub void: Option<String>,
 }
 
 /// What one client saw.
-struct Seen {
+pub(super) struct Seen {
     latencies: Histogram<u64>,
+    ops: u64,
     puts: u64,
     errors: u64,
     first_error: Option<String>,
+}
+
+impl Seen {
+    pub(super) fn new() -> Seen {
+        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are in order");
+        Seen { latencies, ops: 0, puts: 0, errors: 0, first_error: None }
+    }
+
+    /// So much was done, so much of it writes, and so long it took.
+    pub(super) fn done(&mut self, ops: u64, puts: u64, took: Duration) {
+        self.latencies.saturating_record((took.as_micros() as u64).max(1));
+        self.ops += ops;
+        self.puts += puts;
+    }
+
+    pub(super) fn failed(&mut self, mut error: String) {
+        self.errors += 1;
+        error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+        self.first_error.get_or_insert(error);
+    }
+
+    /// Whether it is no use to go on.
+    pub(super) fn gives_up(&self) -> bool {
+        self.errors >= ERRORS_MAX
+    }
 }
 
 /// Runs one phase.
@@ -131,8 +179,13 @@ pub async fn run(servers: &Servers, load: &Load, times: Times) -> Result<Phase, 
     let end = start + times.window;
     let value = value(load.value_bytes);
     let mut tasks = JoinSet::new();
-    for client in clients {
-        tasks.spawn(work(client, load.clone(), value.clone(), start, end));
+    for (number, client) in clients.into_iter().enumerate() {
+        let load = load.clone();
+        if load.work.is_of_queues() {
+            tasks.spawn(queues::work(client, load, number as u64, start, end));
+        } else {
+            tasks.spawn(work(client, load, value.clone(), start, end));
+        }
     }
     tokio::time::sleep_until(start.into()).await;
     let before = Reading::take(servers, leader).await?;
@@ -159,7 +212,7 @@ pub async fn fill(
     let next = Arc::new(AtomicU64::new(range.start));
     let value = value(value_bytes);
     let mut tasks = JoinSet::new();
-    for mut client in servers.clients(servers.leader().await?, clients, None).await? {
+    for mut client in servers.clients(servers.leader().await?, clients, None, false).await? {
         let (next, value, end) = (next.clone(), value.clone(), range.end);
         tasks.spawn(async move {
             loop {
@@ -204,29 +257,29 @@ async fn connect(servers: &Servers, load: &Load, leader: usize) -> Result<Vec<Cl
         Target::Leader => vec![leader],
         Target::All => (0..servers.addresses().len()).collect(),
     };
+    let waits = load.work == Work::Wakes;
     let mut clients = Vec::new();
     for (turn, place) in places.iter().enumerate() {
         let share = load.clients / places.len() + usize::from(turn < load.clients % places.len());
         let connections = load.connections.map(|all| (all / places.len()).max(1));
-        clients.extend(servers.clients(*place, share, connections).await?);
+        clients.extend(servers.clients(*place, share, connections, waits).await?);
     }
     Ok(clients)
 }
 
 async fn work(mut client: Client, load: Load, value: Bytes, start: Instant, end: Instant) -> Seen {
-    let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are in order");
-    let mut seen = Seen { latencies, puts: 0, errors: 0, first_error: None };
+    let mut seen = Seen::new();
     let mut random = fastrand::Rng::new();
     loop {
         let begun = Instant::now();
-        if begun >= end || seen.errors >= ERRORS_MAX {
+        if begun >= end || seen.gives_up() {
             return seen;
         }
         let key = key(load.value_bytes, random.u64(..load.keys));
         let puts = match load.work {
             Work::Puts => true,
-            Work::Reads => false,
             Work::Mixed => random.u8(..5) == 0,
+            _ => false,
         };
         let answer = match puts {
             true => client.put(&key, &value).await,
@@ -237,23 +290,15 @@ async fn work(mut client: Client, load: Load, value: Bytes, start: Instant, end:
         };
         let now = Instant::now();
         match answer {
-            Ok(()) if begun >= start && now <= end => {
-                let us = (now - begun).as_micros() as u64;
-                seen.latencies.saturating_record(us.max(1));
-                seen.puts += u64::from(puts);
-            }
+            Ok(()) if begun >= start && now <= end => seen.done(1, puts.into(), now - begun),
             Ok(()) => {}
-            Err(e) => {
-                seen.errors += 1;
-                seen.first_error.get_or_insert(e);
-            }
+            Err(e) => seen.failed(e),
         }
     }
 }
 
 async fn collect(mut tasks: JoinSet<Seen>) -> Result<Seen, String> {
-    let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are in order");
-    let mut all = Seen { latencies, puts: 0, errors: 0, first_error: None };
+    let mut all = Seen::new();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         match tokio::time::timeout_at(deadline, tasks.join_next()).await {
@@ -261,6 +306,7 @@ async fn collect(mut tasks: JoinSet<Seen>) -> Result<Seen, String> {
             Ok(Some(seen)) => {
                 let seen = seen.map_err(|e| e.to_string())?;
                 all.latencies.add(&seen.latencies).map_err(|e| e.to_string())?;
+                all.ops += seen.ops;
                 all.puts += seen.puts;
                 all.errors += seen.errors;
                 all.first_error = all.first_error.or(seen.first_error);
@@ -296,7 +342,7 @@ impl Reading {
 }
 
 fn phase(before: &Reading, after: &Reading, seen: &Seen, window: Duration) -> Phase {
-    let (ops, seconds) = (seen.latencies.len(), window.as_secs_f64());
+    let (ops, seconds) = (seen.ops, window.as_secs_f64());
     let (servers, generator) = (after.servers - before.servers, after.generator - before.generator);
     let others = (after.machine.saturating_sub(before.machine)).saturating_sub(servers.cpu + generator.cpu);
     let per_op = |amount: f64| if ops == 0 { 0.0 } else { amount / ops as f64 };

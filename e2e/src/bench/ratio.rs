@@ -84,8 +84,11 @@ impl Measure {
         }
     }
 
-    /// What the project promises against etcd, for values of 256 B on the leader of three.
+    /// What the project promises against etcd, for values of 256 B on the leader of three, and against codeQ, on one shard.
     pub fn floor(self, load: &Load) -> Option<Floor> {
+        if load.work.is_of_queues() {
+            return self.floor_of_queues(load);
+        }
         if load.value_bytes != 256 || load.members != 3 || load.target != Target::Leader {
             return None;
         }
@@ -96,6 +99,21 @@ impl Measure {
             (Measure::Throughput, Work::Reads, 16..) => Some(Floor::AtLeast(3.0)),
             (Measure::ServerCpu, Work::Puts, _) => Some(Floor::AtMost(0.4)),
             (Measure::P99, Work::Puts, _) => Some(Floor::AtMost(0.8)),
+            _ => None,
+        }
+    }
+}
+
+impl Measure {
+    fn floor_of_queues(self, load: &Load) -> Option<Floor> {
+        if load.shards != 1 || load.target != Target::Leader {
+            return None;
+        }
+        match (self, load.work, load.clients) {
+            (Measure::Throughput, Work::Cycles, 1) => Some(Floor::AtLeast(0.7)),
+            (Measure::Throughput, Work::Cycles, 32 | 128) => Some(Floor::AtLeast(1.2)),
+            (Measure::ServerCpu, Work::Cycles, _) => Some(Floor::AtMost(0.7)),
+            (Measure::Throughput, Work::Batches, _) => Some(Floor::AtLeast(3.0)),
             _ => None,
         }
     }
@@ -161,6 +179,7 @@ mod tests {
             clients: 1,
             connections: None,
             keys: 1,
+            shards: 1,
             value_bytes: 256,
         };
         let floor = |load: Load| Measure::Throughput.floor(&load);
@@ -169,7 +188,12 @@ mod tests {
         assert_eq!(floor(Load { clients: 4, ..load.clone() }), None);
         assert_eq!(floor(Load { members: 5, ..load.clone() }), None);
         assert_eq!(floor(Load { value_bytes: 4_096, ..load.clone() }), None);
-        assert_eq!(floor(Load { target: Target::All, ..load }), None);
+        assert_eq!(floor(Load { target: Target::All, ..load.clone() }), None);
+        let queue = |work, clients, shards| Load { work, clients, shards, value_bytes: 0, ..load.clone() };
+        assert_eq!(floor(queue(Work::Cycles, 32, 1)), Some(Floor::AtLeast(1.2)));
+        assert_eq!(floor(queue(Work::Cycles, 8, 1)), None);
+        assert_eq!(floor(queue(Work::Cycles, 32, 4)), None);
+        assert_eq!(floor(queue(Work::Batches, 8, 1)), Some(Floor::AtLeast(3.0)));
     }
 
     #[test]

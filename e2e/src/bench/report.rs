@@ -72,6 +72,7 @@ impl Report {
                 self.ratios(&mut text);
             }
             self.figures(&mut text);
+            self.spread(&mut text);
         }
         if !self.outages.is_empty() {
             self.outages(&mut text);
@@ -121,7 +122,7 @@ impl Report {
         text.push_str(
             "\n## Figures: median of the rounds\n\n\
              | load | side | ops/s | p50 ms | p99 ms | max ms | server CPU µs/op | generator CPU µs/op | cores servers + generator + others \
-             | written B/op | RSS leader, largest MB | syncs/s log, state | puts per log sync |\n\
+             | written B/op | RSS leader, largest MB | syncs/s log, state | puts, or tasks, per log sync |\n\
              |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for cell in &self.cells {
@@ -132,6 +133,31 @@ impl Report {
                         writeln!(text, "| {} | {name} | {} |", describe(&cell.load), self.columns(phases));
                 }
             }
+        }
+    }
+
+    /// What asking any member costs, where the leader was asked too.
+    fn spread(&self, text: &mut String) {
+        let mut lines = String::new();
+        for cell in self.cells.iter().filter(|cell| cell.load.target == Target::All) {
+            let load = Load { target: Target::Leader, ..cell.load.clone() };
+            let Some(leader) = self.cells.iter().find(|cell| cell.load == load) else { continue };
+            let per_second = |phases: &[Phase]| {
+                let valid = phases.iter().filter(|phase| phase.void.is_none());
+                median(&valid.map(|phase| phase.ops_per_second).collect::<Vec<_>>())
+            };
+            if let (Some(all), Some(leader)) = (per_second(&cell.ours), per_second(&leader.ours)) {
+                let floor = Floor::AtLeast(0.85);
+                let verdict =
+                    if load.work == Work::Cycles { floor.verdict(all / leader) } else { String::new() };
+                let _ = writeln!(lines, "| {} | {:.2} {verdict} |", describe(&load), all / leader);
+            }
+        }
+        if !lines.is_empty() {
+            let _ = write!(
+                text,
+                "\n## Through any member, by the same at the leader\n\n| load | ops/s |\n|---|---|\n{lines}"
+            );
         }
     }
 
@@ -252,11 +278,16 @@ pub fn describe(load: &Load) -> String {
 
 /// What a load is but for the number of its clients.
 pub fn kind(load: &Load) -> String {
-    let Load { work, target, members, clients: _, connections, keys, value_bytes } = load;
+    let Load { work, target, members, clients: _, connections, keys, shards, value_bytes } = load;
     let work = match work {
         Work::Puts => "puts",
         Work::Reads => "linearizable reads",
         Work::Mixed => "one put to four linearizable reads",
+        Work::Cycles => "cycles of create, claim and result",
+        Work::Creates => "creates",
+        Work::Batches => "tasks in batches of 100",
+        Work::Claims => "claims from a long queue",
+        Work::Wakes => "wake-ups of a claim at another member",
     };
     let target = match target {
         Target::Leader => "",
@@ -267,6 +298,10 @@ pub fn kind(load: &Load) -> String {
         Some(count) => format!(", the peer over {count} connections"),
         None => String::new(),
     };
+    if load.work.is_of_queues() {
+        let shards = if *shards == 1 { "1 shard".to_owned() } else { format!("{shards} shards") };
+        return format!("{work}{target}, {shards}");
+    }
     let members = if *members == 3 { String::new() } else { format!(", {members} members") };
     format!("{work}{target}, {value_bytes} B, {keys} keys{members}{connections}")
 }
@@ -317,6 +352,7 @@ mod tests {
             clients,
             connections: (clients > 1).then_some(8),
             keys: 1_000,
+            shards: 1,
             value_bytes: 256,
         };
         let slow = Phase { server_cpu_us_per_op: 160.0, p99_us: 6_000, ..phase(500.0) };

@@ -5,9 +5,11 @@
 use super::options::{Connections, Options};
 use super::outage::{Killed, Outages};
 use super::phase::{self, Load, Target, Work};
+use super::queues;
 use super::report::{self, Cell, Report};
 use super::servers::{Build, Make, Servers};
-use std::path::Path;
+use crate::process::auth_config;
+use std::path::{Path, PathBuf};
 
 /// Members of a cluster, where nothing else is said.
 const MEMBERS: usize = 3;
@@ -77,6 +79,7 @@ impl Stage<'_> {
             clients,
             connections: None,
             keys,
+            shards: 1,
             value_bytes,
         };
         let mut sizes = self.options.growth_keys.clone();
@@ -97,6 +100,76 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// What is done with tasks, by numbers of shards, targets and clients.
+    pub async fn queues(&mut self, works: &[Work]) -> Result<(), String> {
+        for shards in self.options.shards.clone() {
+            let sides = self.start_queues(shards).await?;
+            let Options { target: targets, clients: numbers, queues, .. } = self.options;
+            for (work, target) in
+                works.iter().flat_map(|work| targets.iter().map(move |target| (work, target)))
+            {
+                for clients in numbers {
+                    let load = Load {
+                        work: *work,
+                        target: *target,
+                        members: MEMBERS,
+                        clients: *clients,
+                        connections: None,
+                        keys: *queues,
+                        shards,
+                        value_bytes: 0,
+                    };
+                    self.cell(&sides, load).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One long queue: claims, memory, a restart. Ours alone: a codeQ that somebody else has started is not to be killed.
+    pub async fn backlog(&mut self) -> Result<(), String> {
+        let tasks = self.options.backlog;
+        let ours = self.start_queues(1).await?.swap_remove(0);
+        eprintln!("{}: filling a queue with {tasks} tasks", ours.build().name);
+        queues::fill(&ours, tasks, FILLERS).await?;
+        let mut sides = vec![ours];
+        for clients in self.options.clients.clone() {
+            let load = Load {
+                work: Work::Claims,
+                target: Target::Leader,
+                members: MEMBERS,
+                clients,
+                connections: None,
+                keys: 1,
+                shards: 1,
+                value_bytes: 0,
+            };
+            self.cell(&sides, load).await?;
+        }
+        self.outages(&mut sides, Killed::All, tasks, RESTARTS).await
+    }
+
+    async fn start_queues(&self, shards: u32) -> Result<Vec<Servers>, String> {
+        let token = &self.options.codeq_token;
+        let auth = self.place.join("auth.json");
+        std::fs::write(&auth, auth_config(token)).map_err(|e| format!("{}: {e}", auth.display()))?;
+        let mut sides = Vec::new();
+        for build in &self.builds {
+            let mut build = Build { token: Some(token.clone()), ..build.clone() };
+            if build.make == Make::Schedia {
+                let auth = auth.display().to_string();
+                build.arguments.extend([
+                    "--auth-config".to_owned(),
+                    auth,
+                    "--shards".to_owned(),
+                    shards.to_string(),
+                ]);
+            }
+            sides.push(Servers::start(&build, MEMBERS, self.place).await?);
+        }
+        Ok(sides)
+    }
+
     async fn start(&self, members: usize) -> Result<Vec<Servers>, String> {
         let mut sides = Vec::new();
         for build in &self.builds {
@@ -113,8 +186,17 @@ impl Stage<'_> {
                 for Connections(connections) in shared {
                     for clients in numbers {
                         let (work, target, clients, connections) = (*work, *target, *clients, *connections);
-                        let (members, keys) = (MEMBERS, *keys);
-                        loads.push(Load { work, target, members, clients, connections, keys, value_bytes });
+                        let (members, keys, shards) = (MEMBERS, *keys, 1);
+                        loads.push(Load {
+                            work,
+                            target,
+                            members,
+                            clients,
+                            connections,
+                            keys,
+                            shards,
+                            value_bytes,
+                        });
                     }
                 }
             }
@@ -171,6 +253,7 @@ pub async fn builds(options: &Options) -> Result<Vec<Build>, String> {
             make: Make::Schedia,
             program: program.to_owned(),
             arguments: Vec::new(),
+            token: None,
         }),
         false => Err(format!("no such program: {}", program.display())),
     };
@@ -178,7 +261,12 @@ pub async fn builds(options: &Options) -> Result<Vec<Build>, String> {
         Some(program) => schedia("schedia", program)?,
         None => schedia("schedia", &process::binary::build(&["--release"]))?,
     };
-    if options.ours_only {
+    if let [_, ..] = options.peer_codeq.as_slice() {
+        let arguments = options.peer_codeq.clone();
+        let (name, make, program) = ("codeQ".to_owned(), Make::Codeq, PathBuf::new());
+        return Ok(vec![ours, Build { name, make, program, arguments, token: None }]);
+    }
+    if options.ours_only || options.is_of_queues()? && options.against_schedia.is_none() {
         return Ok(vec![ours]);
     }
     if let Some(program) = &options.against_schedia {
@@ -187,7 +275,10 @@ pub async fn builds(options: &Options) -> Result<Vec<Build>, String> {
     let programs = Programs::new(&paths::cache());
     programs.build_peer(|line| eprintln!("{line}")).await.map_err(|e| e.to_string())?;
     let name = format!("etcd {}", PEER.trim_start_matches('v'));
-    Ok(vec![ours, Build { name, make: Make::Etcd, program: programs.etcd_peer(), arguments: Vec::new() }])
+    Ok(vec![
+        ours,
+        Build { name, make: Make::Etcd, program: programs.etcd_peer(), arguments: Vec::new(), token: None },
+    ])
 }
 
 async fn fill(sides: &[Servers], range: std::ops::Range<u64>, value_bytes: usize) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! One cluster under measurement, ours or the peer's, behind one vocabulary.
 
+use super::codeq::Codeq;
 use super::etcd::Etcd;
 use super::usage::Usage;
 use super::wire::{Client, Protocol};
@@ -17,8 +18,10 @@ pub struct Build {
     pub make: Make,
     /// The program.
     pub program: PathBuf,
-    /// More arguments for it; without any, its defaults are measured.
+    /// More arguments for it; without any, its defaults are measured. Of a codeQ: its addresses.
     pub arguments: Vec<String>,
+    /// What clients of the queue show, if the load is on tasks.
+    pub token: Option<String>,
 }
 
 /// Whose program it is.
@@ -28,6 +31,8 @@ pub enum Make {
     Schedia,
     /// The peer's.
     Etcd,
+    /// A codeQ that runs already.
+    Codeq,
 }
 
 /// A running cluster. It ends, and its directories go, when this is dropped.
@@ -39,6 +44,7 @@ pub struct Servers {
 enum Kind {
     Schedia(Cluster),
     Etcd(Etcd),
+    Codeq(Codeq),
 }
 
 /// Counted by one server since its start.
@@ -56,6 +62,10 @@ impl Servers {
         let kind = match build.make {
             Make::Etcd => Kind::Etcd(Etcd::start(&build.program, count, place).await?),
             Make::Schedia => Kind::Schedia(schedia(build, count, place).await),
+            Make::Codeq => {
+                let token = build.token.as_deref().unwrap_or_default();
+                Kind::Codeq(Codeq::find(&build.arguments, token).await?)
+            }
         };
         Ok(Servers { build: build.clone(), kind })
     }
@@ -70,6 +80,7 @@ impl Servers {
         match &self.kind {
             Kind::Schedia(cluster) => Ok(cluster.leader().await),
             Kind::Etcd(etcd) => etcd.leader().await,
+            Kind::Codeq(codeq) => codeq.leader().await,
         }
     }
 
@@ -78,22 +89,27 @@ impl Servers {
         match &self.kind {
             Kind::Schedia(cluster) => cluster.nodes.iter().map(|node| node.http).collect(),
             Kind::Etcd(etcd) => etcd.clients(),
+            Kind::Codeq(codeq) => codeq.addresses(),
         }
     }
 
-    /// `count` clients of the member at `place`: see [`Client::connect`].
+    /// `count` clients of the member at `place`: see [`Client::connect`]. With `wait`, claims wait at the next member.
     pub async fn clients(
         &self,
         place: usize,
         count: usize,
         connections: Option<usize>,
+        wait: bool,
     ) -> Result<Vec<Client>, String> {
-        Client::connect(self.protocol(), self.addresses()[place], count, connections).await
+        let servers = self.addresses();
+        let other = wait.then(|| servers[(place + 1) % servers.len()]);
+        Client::connect(self.protocol(other), servers[place], count, connections).await
     }
 
     /// A client of the member at `place`, for another task.
     pub fn connecting(&self, place: usize) -> impl Future<Output = Result<Client, String>> + use<> {
-        let (protocol, server) = (self.protocol(), self.addresses()[place]);
+        // A kill is measured by writes of keys, whatever else the cluster has.
+        let (protocol, server) = (self.keys(), self.addresses()[place]);
         async move {
             let one = Client::connect(protocol, server, 1, None).await?.pop();
             one.ok_or_else(|| format!("{server}: no client"))
@@ -105,6 +121,8 @@ impl Servers {
         match &mut self.kind {
             Kind::Schedia(cluster) => cluster.nodes[place].kill(),
             Kind::Etcd(etcd) => etcd.kill(place),
+            // It is somebody else's: the scenes that kill do not take it.
+            Kind::Codeq(_) => {}
         }
     }
 
@@ -117,6 +135,7 @@ impl Servers {
                 Ok(())
             }
             Kind::Etcd(etcd) => etcd.start_member(place),
+            Kind::Codeq(_) => Ok(()),
         }
     }
 
@@ -128,12 +147,20 @@ impl Servers {
                 Ok(())
             }
             Kind::Etcd(etcd) => etcd.whole().await,
+            Kind::Codeq(codeq) => codeq.leader().await.map(drop),
         }
     }
 
-    fn protocol(&self) -> Protocol {
+    fn protocol(&self, other: Option<SocketAddr>) -> Protocol {
+        match &self.build.token {
+            Some(token) => Protocol::Codeq(token.as_str().into(), other),
+            None => self.keys(),
+        }
+    }
+
+    fn keys(&self) -> Protocol {
         match self.build.make {
-            Make::Schedia => Protocol::Native,
+            Make::Schedia | Make::Codeq => Protocol::Native,
             Make::Etcd => Protocol::EtcdGrpc,
         }
     }
@@ -158,6 +185,8 @@ impl Servers {
                     state: sum(&text, "schedia_checkpoint_seconds_count"),
                 })
             }
+            // It counts none.
+            Kind::Codeq(_) => Ok(Syncs::default()),
             Kind::Etcd(etcd) => {
                 let text = etcd.metrics(place).await?;
                 Ok(Syncs {
@@ -174,6 +203,7 @@ impl Servers {
                 cluster.nodes.iter().filter(|node| node.is_running()).map(|node| node.pid()).collect()
             }
             Kind::Etcd(etcd) => etcd.pids(),
+            Kind::Codeq(codeq) => codeq.pids().to_vec(),
         }
     }
 }

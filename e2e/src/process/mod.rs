@@ -15,8 +15,10 @@ mod clock;
 mod cluster;
 mod node;
 mod small_disk;
+mod tokens;
 
 pub use clock::Clock;
 pub use cluster::{Cluster, applied};
 pub use node::{Node, resident_bytes};
 pub use small_disk::SmallDisk;
+pub use tokens::{TOKEN, auth_config};

@@ -5,9 +5,10 @@ use super::fault::Kind;
 use super::history::{History, Outcome};
 use super::keep::keep;
 use super::round::{Round, Settings, play};
+use super::tasks::Receiver;
 use super::tasks::history::{Act, Job, JobOutcome, Told};
-use super::tasks::{Receiver, auth_config};
 use super::world::World;
+use crate::process::{TOKEN, auth_config};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::AddAssign;
@@ -95,7 +96,7 @@ pub async fn run(run: &Run) -> Result<(), String> {
 /// Who may use the queue, for as long as the file is there.
 fn auth_file() -> std::io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix("schedia-torture-").suffix(".json").tempfile()?;
-    file.write_all(auth_config().as_bytes())?;
+    file.write_all(auth_config(TOKEN).as_bytes())?;
     Ok(file)
 }
 

@@ -34,11 +34,6 @@ const LOOKS: usize = 16;
 /// Between two tries of something that must come to an answer.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Who may use the queue of a cluster under torture, as `--auth-config` takes it.
-pub fn auth_config() -> String {
-    wire::auth_config()
-}
-
 /// What producers and workers of a round share.
 struct Jobs {
     round: Arc<Shared>,

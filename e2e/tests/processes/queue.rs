@@ -2,8 +2,7 @@
 
 use super::PATIENCE;
 use reqwest::{Method, StatusCode};
-use schedia_e2e::process::Cluster;
-use schedia_e2e::torture::tasks::auth_config;
+use schedia_e2e::process::{Cluster, TOKEN, auth_config};
 use schedia_e2e::wait::eventually;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -11,9 +10,6 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
-
-/// As `auth_config` has it.
-const TOKEN: &str = "torture";
 
 /// Three nodes with tokens.
 pub(super) struct Queues {
@@ -26,7 +22,7 @@ pub(super) struct Queues {
 impl Queues {
     pub(super) async fn start(more: &[&str]) -> Queues {
         let mut auth = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-        auth.write_all(auth_config().as_bytes()).unwrap();
+        auth.write_all(auth_config(TOKEN).as_bytes()).unwrap();
         let path = auth.path().display().to_string();
         let settings: Vec<&str> = ["--auth-config", &path].into_iter().chain(more.iter().copied()).collect();
         let cluster = Cluster::joined_with(3, &settings).await;

@@ -1,22 +1,29 @@
 //! How the load speaks to either side: one request at a time per client, every answer checked.
 //!
-//! hyper on both sides, so that what the generator costs is close: HTTP/1.1 for us (`http1`), HTTP/2 with hand-framed gRPC for
+//! hyper on all sides, so that what the generator costs is close: HTTP/1.1 for us (`http1`) and for tasks (`codeq`), HTTP/2 with hand-framed gRPC for
 //! etcd (`grpc`). A client of ours has a connection of its own, since HTTP/1.1 carries one request at a time;
 //! clients of etcd may share connections.
 
+pub mod codeq;
+mod connection;
 mod grpc;
 mod http1;
 
+use super::phase::Work;
 use bytes::Bytes;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// What a server speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// The native routes for keys.
     Native,
     /// etcd's gRPC service `KV`.
     EtcdGrpc,
+    /// codeQ's routes for tasks, with this token; claims that wait do so at another server, if one is named.
+    Codeq(Arc<str>, Option<SocketAddr>),
 }
 
 /// One client of one server.
@@ -25,6 +32,8 @@ pub enum Client {
     Native(Box<http1::Client>),
     /// Speaks [`Protocol::EtcdGrpc`].
     EtcdGrpc(Box<grpc::Client>),
+    /// Speaks [`Protocol::Codeq`].
+    Codeq(Box<codeq::Client>),
 }
 
 impl Client {
@@ -40,6 +49,12 @@ impl Client {
             Protocol::Native => {
                 for _ in 0..count {
                     clients.push(Client::Native(Box::new(http1::Client::connect(server).await?)));
+                }
+            }
+            Protocol::Codeq(token, other) => {
+                for _ in 0..count {
+                    let client = codeq::Client::connect(server, other, &token).await?;
+                    clients.push(Client::Codeq(Box::new(client)));
                 }
             }
             Protocol::EtcdGrpc => {
@@ -59,6 +74,7 @@ impl Client {
         match self {
             Client::Native(client) => client.put(key, value).await,
             Client::EtcdGrpc(client) => client.put(key, value).await,
+            Client::Codeq(_) => Err(NO_KEYS.to_owned()),
         }
     }
 
@@ -67,9 +83,25 @@ impl Client {
         match self {
             Client::Native(client) => client.get(key).await,
             Client::EtcdGrpc(client) => client.get(key).await,
+            Client::Codeq(_) => Err(NO_KEYS.to_owned()),
+        }
+    }
+
+    /// Does something with tasks of a queue: of how many, and how long it took to have its effect.
+    pub async fn queue(&mut self, work: Work, command: &str) -> Result<(u64, Option<Duration>), String> {
+        let Client::Codeq(client) = self else { return Err("this client has no tasks".to_owned()) };
+        match work {
+            Work::Cycles => client.cycle(command).await.map(|()| (1, None)),
+            Work::Creates => client.create(command).await.map(|()| (1, None)),
+            Work::Batches => client.create_batch(command).await.map(|()| (codeq::BATCH, None)),
+            Work::Claims => client.claim(command).await.map(|_| (1, None)),
+            Work::Wakes => client.wake(command).await.map(|took| (1, Some(took))),
+            Work::Puts | Work::Reads | Work::Mixed => Err("this work has no tasks".to_owned()),
         }
     }
 }
+
+const NO_KEYS: &str = "this client has no keys";
 
 fn error(server: SocketAddr) -> impl Fn(&dyn std::fmt::Display) -> String {
     move |e| format!("{server}: {e}")

@@ -1,6 +1,7 @@
 //! codeQ's routes, spoken by hand.
 
 use super::history::{Act, Held, JobOutcome, New, Seen, Told};
+use crate::process::TOKEN;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -8,19 +9,6 @@ use std::time::Duration;
 /// As those of keys: most people give up before the server does.
 const TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Who creates, administers and works: each of the two sides knows it.
-const TOKEN: &str = "torture";
-
-pub(super) fn auth_config() -> String {
-    let scopes = ["claim", "heartbeat", "abandon", "nack", "result", "subscribe"]
-        .map(|scope| format!("codeq:{scope}"));
-    let raw = json!({ "role": "ADMIN", "tenantId": "torture" });
-    let token =
-        json!({ "token": TOKEN, "subject": "torture", "scopes": scopes, "eventTypes": ["*"], "raw": raw });
-    let side = json!({ "type": "static", "config": token });
-    json!({ "producer": side, "worker": side }).to_string()
-}
-
 /// One request: a batch of creates or of finishes, or one of anything else.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {

@@ -102,7 +102,10 @@ pub(super) async fn heartbeat(
 }
 
 fn ttl_ms(seconds: i64) -> Option<u64> {
-    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(|seconds| seconds.min(TTL_MAX.as_secs()) * 1_000)
+    u64::try_from(seconds)
+        .ok()
+        .filter(|seconds| *seconds > 0)
+        .map(|seconds| seconds.min(TTL_MAX.as_secs()) * 1_000)
 }
 
 fn subscribed(id: SubscriptionId, reply: queue::Reply) -> Result<Response, CodeqError> {
