@@ -1,7 +1,8 @@
 //! Claims: from the first queue that has something, on whichever shard it is, waited for if there is nothing.
 //!
-//! A claim is an entry of the log only when there is something to claim: first this node looks at its own state, then, if there is
-//! nothing, at a state that a majority has confirmed.
+//! A claim is an entry of the log only when there is something to claim: first this node looks at its own state; then, if there is
+//! nothing, it asks the leader, which may know more; and if that knows of nothing either, it looks at a state that a majority has
+//! confirmed.
 
 use super::{Answer, LOOK_AGAIN_AFTER, Queues, look, on_purpose, propose, read, wrong};
 use crate::shards::Shard;
@@ -41,6 +42,8 @@ struct Part<'a> {
 enum State {
     /// This node's, as it is.
     Here,
+    /// The leader's, as it is: it takes the claim, or answers at once that it has nothing.
+    Leaders,
     /// What a majority has confirmed.
     Confirmed,
 }
@@ -58,7 +61,12 @@ impl Queues {
                 return Ok(tasks);
             }
             match state {
-                State::Here => state = State::Confirmed,
+                // Who leads has looked at the leader's; of several shards several leaders would be asked one after the other.
+                State::Here => {
+                    let one = matches!(parts.as_slice(), [part] if !part.shard.is_leader());
+                    state = if one { State::Leaders } else { State::Confirmed };
+                }
+                State::Leaders => state = State::Confirmed,
                 State::Confirmed if Instant::now() >= request.until || waiters.is_empty() => {
                     return Ok(tasks);
                 }
@@ -136,6 +144,7 @@ async fn head(
     let query = queue::Query::Head { tenant: request.tenant.clone(), from: part.from.clone() };
     let reply = match state {
         State::Here => look(part.shard, query)?,
+        State::Leaders => return Ok(part.places.first().copied()),
         State::Confirmed => read(part.shard, query, deadline).await?,
     };
     match reply {

@@ -94,12 +94,13 @@ pub(super) fn decode(answer: &[u8]) -> Result<Applied<Reply>, ShardError> {
     }
 }
 
-/// Proposes a command that a follower has forwarded. `admit` is what the leader asks of its own callers' commands.
+/// Proposes a command that a follower has forwarded. `admit` is what the leader asks of its own callers' commands, or its answer to one
+/// that needs no entry.
 pub(super) async fn serve(
     proposer: &Proposer,
     from: NodeId,
     body: &[u8],
-    admit: impl FnOnce(&Command) -> Result<(), ShardError>,
+    admit: impl FnOnce(&Command) -> Result<Option<Applied<Reply>>, ShardError>,
 ) -> Result<Bytes, Refused> {
     let invalid = |reason: String| Refused::Invalid { reason };
     let (Forwarded { wait_ms, command }, origin) =
@@ -109,9 +110,12 @@ pub(super) async fn serve(
     // What no level of this release knows would break every member that applies it.
     let decoded = Command::decode(Level::MAX, &command).map_err(|error| invalid(error.to_string()))?;
     let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
-    let admitted = span.in_scope(|| admit(&decoded)).and_then(|()| proposer.room(&command));
-    let answer = match admitted {
-        Ok(room) => proposer.submit(command, room, deadline).instrument(span).await,
+    let answer = match span.in_scope(|| admit(&decoded)) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => match proposer.room(&command) {
+            Ok(room) => proposer.submit(command, room, deadline).instrument(span).await,
+            Err(error) => Err(SubmitError::Failed(error)),
+        },
         Err(error) => Err(SubmitError::Failed(error)),
     };
     Ok(encode(&match answer {

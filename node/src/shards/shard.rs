@@ -180,6 +180,9 @@ impl Shard {
             return self.forward(&leader, encoded, deadline).await;
         }
         self.admit(&command)?;
+        if let Some(answer) = self.answer_at_once(&command) {
+            return Ok(answer);
+        }
         match self.0.proposer.submit(encoded.clone(), room, deadline).await {
             Ok(applied) => Ok(applied),
             Err(SubmitError::Failed(error)) => Err(error),
@@ -334,8 +337,11 @@ impl Shard {
     pub(super) async fn serve(self, request: Request) -> Result<Bytes, Refused> {
         match request.kind {
             Kind::Propose => {
-                forward::serve(&self.0.proposer, request.from, &request.body, |command| self.admit(command))
-                    .await
+                let admit = |command: &Command| {
+                    self.admit(command)?;
+                    Ok(self.answer_at_once(command))
+                };
+                forward::serve(&self.0.proposer, request.from, &request.body, admit).await
             }
             Kind::ReadIndex => {
                 Ok(self.0.reads.serve(request.from, Instant::now() + election(self.0.timings)).await)

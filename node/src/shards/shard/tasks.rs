@@ -1,14 +1,26 @@
 //! What the queues need of a shard beside proposing and reading: news of tasks, and the time by its log.
 
-use super::Shard;
+use super::{Applied, Shard};
 use crate::raft::News;
-use schedia_apps::{Query, Reply, Stop};
+use schedia_apps::{Command, Query, Reply, Stop, queue};
 use tokio::sync::broadcast;
 
 impl Shard {
     /// What happens to tasks from now on, as this node applies it.
     pub(crate) fn news(&self) -> broadcast::Receiver<News> {
         self.0.group.machine().news()
+    }
+
+    /// What the leader answers without an entry: to a claim, that it knows of nothing to be claimed. No majority has confirmed it.
+    pub(super) fn answer_at_once(&self, command: &Command) -> Option<Applied<Reply>> {
+        let Command::Queue(queue::Command::Claim(claim)) = command else { return None };
+        let head = queue::Query::Head { tenant: claim.tenant.clone(), from: claim.from.clone() };
+        match self.0.group.machine().query(Query::Queue(head)) {
+            Ok((at, Reply::Queue(queue::Reply::Head(None)))) => {
+                Some(Applied { at, value: Reply::Queue(queue::Reply::Claimed(Vec::new())) })
+            }
+            _ => None,
+        }
     }
 
     /// Answers from the state of this node as it is.
