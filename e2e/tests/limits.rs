@@ -89,7 +89,8 @@ fn every_limit_of_the_page_is_that_of_the_code() {
 
 #[test]
 fn every_setting_of_the_page_has_its_default_and_its_range() {
-    let (page, config) = (read("docs/limits.md"), read("node/src/config.rs"));
+    let (page, config) =
+        (read("docs/limits.md"), ["node/src/config.rs", "node/src/config/queue.rs"].map(read).concat());
     let settings: Vec<_> = rows(&page).filter(|row| row[0].starts_with("`--")).collect();
     assert!(settings.len() >= 6, "has the page lost its form? {settings:?}");
     for row in settings {

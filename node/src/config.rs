@@ -1,12 +1,17 @@
 //! The settings of `schedia serve`: read from flags, environment and file, checked once into [`Config`].
 //!
 //! A setting has one name everywhere: `--cache-mib`, `SCHEDIA_CACHE_MIB`, `cache-mib = 64` in the file of `--config`. The flag wins
-//! over the environment, the environment over the file. A setting that does not exist is an error in all three.
+//! over the environment, the environment over the file. A setting that does not exist is an error in all three. What all of them leave
+//! open is looked for under codeQ's names in the environment (`codeq`).
 //!
 //! Invariant: nothing behind [`Settings::check`] reads an unchecked setting, an argument or the environment.
 
+mod codeq;
+mod queue;
 mod settings;
+mod variables;
 
+pub use queue::Backoff;
 pub use settings::Settings;
 
 use crate::auth::AuthConfig;
@@ -17,6 +22,7 @@ use clap::ValueEnum;
 use schedia_apps::cluster;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -71,6 +77,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_level: String,
+    /// Variables of codeQ that are set and change nothing here.
+    pub without_effect: Vec<&'static str>,
 }
 
 /// What a node does when its disk is blank. A disk with an identity ignores it.
@@ -147,8 +155,9 @@ fn refuse<T>(message: impl fmt::Display) -> Result<T, ConfigError> {
 }
 
 impl Settings {
-    /// Takes what flags and environment left open from the file of `--config`, and checks the whole.
-    pub fn check(self) -> Result<Config, ConfigError> {
+    /// Takes what flags and environment left open from the file of `--config`, what that left open from `codeq`, the environment under
+    /// codeQ's names, and checks the whole.
+    pub fn check(self, codeq: impl Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
         let file = match &self.config {
             None => Settings::default(),
             Some(path) => {
@@ -157,10 +166,13 @@ impl Settings {
                 toml::from_str(&text).map_err(|e| failed(&e))?
             }
         };
-        self.or(file).checked()
+        let ours = self.or(file);
+        let codeq::Found { settings, without_effect } = codeq::read(&ours, codeq)?;
+        ours.or(settings).checked(without_effect)
     }
 
-    fn checked(self) -> Result<Config, ConfigError> {
+    fn checked(self, without_effect: Vec<&'static str>) -> Result<Config, ConfigError> {
+        let queue = queue::checked(&self)?;
         let name = checked_name(self.name.unwrap_or_else(host_name))?;
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let peer = self.peer.unwrap_or(loopback(7000));
@@ -189,15 +201,9 @@ impl Settings {
             advertise_http: self.advertise_http,
             advertise_peer: self.advertise_peer,
             start,
-            shards: shards(self.shards)?,
+            shards: shards("--shards", self.shards)?,
             doors: Doors { balsa: self.door == Some(Door::Balsa), join: None },
-            queue: queues::Settings {
-                follower: self.queue_follower.unwrap_or_default(),
-                lease_tokens_required: self.queue_lease_tokens.unwrap_or(false),
-                webhook_secret: self.queue_webhook_secret,
-                webhooks_local: self.queue_webhooks_local.unwrap_or(false),
-                ..queues::Settings::default()
-            },
+            queue,
             auth: AuthConfig::load(self.auth_config.as_deref(), |name| std::env::var_os(name))
                 .map_err(|e| ConfigError(e.to_string()))?,
             timings: timings(self.heartbeat_ms, self.election_min_ms, self.election_max_ms)?,
@@ -211,6 +217,7 @@ impl Settings {
             traces: collector(self.otlp_endpoint, self.otlp_ratio)?,
             log_format: self.log_format.unwrap_or_default(),
             log_level: checked_level(self.log_level.unwrap_or_else(|| "info".to_owned()))?,
+            without_effect,
         })
     }
 }
@@ -244,12 +251,7 @@ fn start(
             Ok(Start::Join(url))
         }
         (bootstrap, None, Some(list)) => {
-            let nodes = peer_list(&list)?;
-            if !nodes.contains_key(name) {
-                return refuse(format_args!(
-                    "--peers must list this node too, and it does not name {name:?}: {list}"
-                ));
-            }
+            let nodes = peer_list("--peers", name, &list)?;
             let first = nodes.keys().next().is_some_and(|first| first == name);
             Ok(Start::Peers(Peers { nodes, marked: bootstrap, first }))
         }
@@ -259,22 +261,26 @@ fn start(
     }
 }
 
-fn peer_list(list: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+/// The nodes of a list that this setting gives the node `me`.
+fn peer_list(option: &str, me: &str, list: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut nodes = BTreeMap::new();
     for item in list.split(',') {
         let Some((name, address)) = item.split_once('=') else {
-            return refuse(format_args!("--peers is a list of NAME=HOST:PORT, this is not one: {item:?}"));
+            return refuse(format_args!("{option} is a list of NAME=HOST:PORT, this is not one: {item:?}"));
         };
-        host_port("--peers", address)?;
+        host_port(option, address)?;
         if nodes.insert(checked_name(name.to_owned())?, address.to_owned()).is_some() {
-            return refuse(format_args!("--peers names a node twice: {name}"));
+            return refuse(format_args!("{option} names a node twice: {name}"));
         }
+    }
+    if !nodes.contains_key(me) {
+        return refuse(format_args!("{option} must list this node too, and it does not name {me:?}: {list}"));
     }
     Ok(nodes)
 }
 
-fn shards(set: Option<u64>) -> Result<Option<u32>, ConfigError> {
-    let within = |shards| within("--shards", shards, 1..=u64::from(cluster::SHARDS_MAX));
+fn shards(option: &str, set: Option<u64>) -> Result<Option<u32>, ConfigError> {
+    let within = |shards| within(option, shards, 1..=u64::from(cluster::SHARDS_MAX));
     Ok(set.map(within).transpose()?.map(|shards| shards as u32))
 }
 

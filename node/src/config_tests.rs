@@ -15,7 +15,7 @@ fn flags(line: &str) -> Settings {
 }
 
 fn check(line: &str) -> Result<Config, ConfigError> {
-    flags(&format!("--name n1 {line}")).check()
+    flags(&format!("--name n1 {line}")).check(|_| None)
 }
 
 fn refusal(line: &str) -> String {
@@ -26,7 +26,7 @@ fn with_file(text: &str, line: &str) -> Result<Config, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("schedia.toml");
     std::fs::write(&path, text).unwrap();
-    flags(&format!("--config {} {line}", path.display())).check()
+    flags(&format!("--config {} {line}", path.display())).check(|_| None)
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn joining_and_forming_exclude_each_other() {
 
 #[test]
 fn names_and_levels_are_plain() {
-    let error = flags("--name n/1").check().unwrap_err().to_string();
+    let error = flags("--name n/1").check(|_| None).unwrap_err().to_string();
     assert_eq!(error, "a node's name is 1 to 253 letters, digits, '-', '.' or '_', not \"n/1\"");
     assert!(refusal("--log-level info,,=x").starts_with("--log-level"));
 }
@@ -194,4 +194,39 @@ fn the_doors_of_other_programs_are_closed_unless_opened() {
     assert!(with_file("name = 'n1'\ndoor = 'balsa'\n", "").unwrap().doors.balsa);
     let error = with_file("name = 'n1'\ndoor = 'front'\n", "").unwrap_err().to_string();
     assert!(error.contains("front") && error.contains("balsa"), "{error}");
+}
+
+#[test]
+fn what_holds_for_queues_is_said_or_codeqs() {
+    let usual = check("").unwrap().queue;
+    assert_eq!(usual, queues::Settings::default());
+    let line = "--queue-lease-seconds 60 --queue-max-attempts 3 --queue-backoff equal-jitter --queue-backoff-base-seconds 1";
+    let more = "--queue-backoff-max-seconds 30 --queue-key-minutes 10 --queue-retention-minutes 5";
+    let said = check(&format!("{line} {more}")).unwrap().queue;
+    assert_eq!((said.lease_s, said.attempts), (60, 3));
+    assert_eq!((said.retry.base_s, said.retry.max_s), (1, 30));
+    assert_eq!(said.retry.policy, schedia_apps::queue::Backoff::EqualJitter);
+    assert_eq!((said.keys, said.retention), (Duration::from_secs(600), Duration::from_secs(300)));
+    let in_file = with_file("name = 'n1'\nqueue-backoff = 'fixed'\n", "").unwrap().queue.retry.policy;
+    assert_eq!(in_file, schedia_apps::queue::Backoff::Fixed);
+    assert_eq!(refusal("--queue-lease-seconds 0"), "--queue-lease-seconds must be 1..=31536000, not 0");
+    assert_eq!(refusal("--queue-max-attempts 0"), "--queue-max-attempts must be 1..=1000000, not 0");
+}
+
+#[test]
+fn what_is_ours_wins_over_codeqs_names_and_is_checked_with_them() {
+    let codeq = |name: &str| match name {
+        "RAFT_SELF_ID" => Some("a".into()),
+        "RAFT_PEERS" => Some("a=a:7000,b=b:7000".into()),
+        "RAFT_BIND_ADDR" => Some(":7000".into()),
+        "MAX_ATTEMPTS_DEFAULT" => Some("9".into()),
+        "GIN_MODE" => Some("release".into()),
+        _ => None,
+    };
+    let config = flags("--queue-max-attempts 2 --peer 127.0.0.1:7001").check(codeq).unwrap();
+    assert_eq!((config.name.as_str(), config.queue.attempts), ("a", 2));
+    assert_eq!(config.peer, "127.0.0.1:7001".parse().unwrap());
+    assert_eq!(config.without_effect, ["GIN_MODE"]);
+    let joins = flags("--join http://h:8080 --advertise-peer h2:7000").check(codeq).unwrap();
+    assert_eq!(joins.start, Start::Join("http://h:8080".to_owned()));
 }

@@ -119,6 +119,10 @@ pub async fn run(config: Config, listeners: Listeners, stop: CancellationToken) 
     if config.unsafe_no_fsync {
         tracing::warn!("{UNSYNCED}");
     }
+    if !config.without_effect.is_empty() {
+        let variables = config.without_effect.join(" ");
+        tracing::info!(%variables, "codeQ's variables that are set and have no effect here");
+    }
     let metrics = Metrics::new();
     let mut storage = disk::open(&config, &metrics).await?;
     // The same ports in the next life, if there is one.

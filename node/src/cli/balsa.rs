@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 pub(super) fn run(known: &[String]) -> Result<(), CliError> {
     let settings = settings(|name| std::env::var_os(name)).map_err(CliError::Usage)?;
-    let mut config = serve::checked(serve::settings(settings)?, known)?;
+    let mut config = serve::checked(serve::settings(settings)?, known, |_| None)?;
     config.doors.join = Some(Manner::Balsa);
     if config.start == Start::Wait {
         config.start = Start::Invited;

@@ -55,7 +55,7 @@ pub(super) fn run(words: Vec<OsString>, known: &[String]) -> Result<(), CliError
     let recorded = read_line(&port_file)?;
     let at = Place::of(&flags, recorded.as_deref())?;
     let settings = serve::settings(at.settings(&flags, &name(&path)?, &path))?;
-    let mut config = serve::checked(settings, known)?;
+    let mut config = serve::checked(settings, known, |_| None)?;
     config.doors.join = Some(Manner::Raftd);
     let assigned = resident.and_then(|resident| resident.assigned);
     serve::start(config, async |addresses| {

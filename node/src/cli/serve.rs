@@ -3,16 +3,24 @@
 use super::CliError;
 use crate::config::{Config, Settings, unknown_environment};
 use crate::node::{self, Addresses, Listeners};
-use crate::telemetry;
+use crate::{storage, telemetry};
 use clap::{Args, FromArgMatches};
 use rustix::process::Signal;
 use std::ffi::OsString;
+use std::path::Path;
 use std::pin::pin;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub(super) fn run(settings: Settings, known: &[String]) -> Result<(), CliError> {
-    let config = checked(settings, known)?;
+    let config = checked(settings, known, |name| std::env::var_os(name))?;
+    if holds_pebble(&config.data_dir) {
+        return Err(CliError::Failed(format!(
+            "{} holds the store of another program, most likely codeQ's, which is not read here: let its queues run empty, \
+             and start on an empty directory",
+            config.data_dir.display()
+        )));
+    }
     start(config, async |_| Ok(()))
 }
 
@@ -24,14 +32,29 @@ pub(super) fn settings(flags: Vec<OsString>) -> Result<Settings, CliError> {
     settings.map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// The settings as flags, environment and file give them, checked.
-pub(super) fn checked(settings: Settings, known: &[String]) -> Result<Config, CliError> {
+/// The settings as flags, environment and file give them, and after them codeQ's variables, checked.
+pub(super) fn checked(
+    settings: Settings,
+    known: &[String],
+    codeq: impl Fn(&str) -> Option<OsString>,
+) -> Result<Config, CliError> {
     let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
     let is_known = |name: &str| known.iter().any(|known| known == name);
     if let Some(name) = unknown_environment(names.iter().map(String::as_str), is_known) {
         return Err(CliError::Usage(format!("unknown setting in the environment: {name}")));
     }
-    settings.check().map_err(|error| CliError::Usage(error.to_string()))
+    settings.check(codeq).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// Whether a Pebble store is here, or codeQ's first one of several, and no node of ours: codeQ's compose file names the same volume
+/// whatever its image is, and an empty queue beside old data would look like a loss.
+fn holds_pebble(dir: &Path) -> bool {
+    let store = |dir: &Path| {
+        let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"MANIFEST-"))
+    };
+    let ours = !matches!(storage::who_lives_in(dir), Ok(None));
+    !ours && (store(dir) || store(&dir.join("shard0")))
 }
 
 /// Runs a node until it is told to end. `beside` runs beside it, and is first: the ports are the node's own by then. Its error ends
@@ -88,4 +111,21 @@ fn signals() -> std::io::Result<CancellationToken> {
         }
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_codeqs_store_is_told_from_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, four) = (dir.path().join("one"), dir.path().join("four"));
+        std::fs::create_dir_all(four.join("shard0")).unwrap();
+        std::fs::create_dir_all(&one).unwrap();
+        assert!(!holds_pebble(&one) && !holds_pebble(&four) && !holds_pebble(&dir.path().join("none")));
+        std::fs::write(one.join("MANIFEST-000001"), "").unwrap();
+        std::fs::write(four.join("shard0/MANIFEST-000001"), "").unwrap();
+        assert!(holds_pebble(&one) && holds_pebble(&four));
+    }
 }

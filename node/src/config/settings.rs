@@ -1,5 +1,6 @@
 //! The settings as flags, environment and file give them: names and help, nothing checked.
 
+use super::queue::Backoff;
 use super::{Door, LogFormat};
 use crate::queues::Follower;
 use clap::Args;
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The settings as given, each perhaps not at all.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {
     /// The node's name, unique in its cluster [default: the host's name]
@@ -48,6 +49,31 @@ pub struct Settings {
     /// [default: forward]
     #[arg(long, env = "SCHEDIA_QUEUE_FOLLOWER", value_name = "forward|redirect")]
     pub(super) queue_follower: Option<Follower>,
+    /// How long a task is leased to a worker that does not say [default: 300]
+    #[arg(long, env = "SCHEDIA_QUEUE_LEASE_SECONDS", value_name = "N")]
+    pub(super) queue_lease_seconds: Option<u64>,
+    /// How many claims of a task may fail, unless it or its topic says otherwise [default: 5]
+    #[arg(long, env = "SCHEDIA_QUEUE_MAX_ATTEMPTS", value_name = "N")]
+    pub(super) queue_max_attempts: Option<u64>,
+    /// How the delay grows after which a task is tried again [default: full-jitter]
+    #[arg(
+        long,
+        env = "SCHEDIA_QUEUE_BACKOFF",
+        value_name = "fixed|linear|exponential|equal-jitter|full-jitter"
+    )]
+    pub(super) queue_backoff: Option<Backoff>,
+    /// The delay that it grows from [default: 5]
+    #[arg(long, env = "SCHEDIA_QUEUE_BACKOFF_BASE_SECONDS", value_name = "N")]
+    pub(super) queue_backoff_base_seconds: Option<u64>,
+    /// The longest delay, that which a worker asks for included [default: 900]
+    #[arg(long, env = "SCHEDIA_QUEUE_BACKOFF_MAX_SECONDS", value_name = "N")]
+    pub(super) queue_backoff_max_seconds: Option<u64>,
+    /// How long a task is kept once it has ended, unless its topic says otherwise [default: 1440]
+    #[arg(long, env = "SCHEDIA_QUEUE_RETENTION_MINUTES", value_name = "N")]
+    pub(super) queue_retention_minutes: Option<u64>,
+    /// How long the idempotency key of a task is known [default: 1440]
+    #[arg(long, env = "SCHEDIA_QUEUE_KEY_MINUTES", value_name = "N")]
+    pub(super) queue_key_minutes: Option<u64>,
     /// Refuse what a worker says of its task without the token of its lease
     #[arg(long, env = "SCHEDIA_QUEUE_LEASE_TOKENS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) queue_lease_tokens: Option<bool>,
@@ -129,6 +155,13 @@ impl Settings {
             peers: self.peers.or(other.peers),
             shards: self.shards.or(other.shards),
             queue_follower: self.queue_follower.or(other.queue_follower),
+            queue_lease_seconds: self.queue_lease_seconds.or(other.queue_lease_seconds),
+            queue_max_attempts: self.queue_max_attempts.or(other.queue_max_attempts),
+            queue_backoff: self.queue_backoff.or(other.queue_backoff),
+            queue_backoff_base_seconds: self.queue_backoff_base_seconds.or(other.queue_backoff_base_seconds),
+            queue_backoff_max_seconds: self.queue_backoff_max_seconds.or(other.queue_backoff_max_seconds),
+            queue_retention_minutes: self.queue_retention_minutes.or(other.queue_retention_minutes),
+            queue_key_minutes: self.queue_key_minutes.or(other.queue_key_minutes),
             queue_lease_tokens: self.queue_lease_tokens.or(other.queue_lease_tokens),
             queue_webhook_secret: self.queue_webhook_secret.or(other.queue_webhook_secret),
             queue_webhooks_local: self.queue_webhooks_local.or(other.queue_webhooks_local),

@@ -53,6 +53,7 @@ pub(crate) fn config(name: &str, dir: &Path, start: Start) -> Config {
         traces: None,
         log_format: LogFormat::Text,
         log_level: "info".to_owned(),
+        without_effect: Vec::new(),
     }
 }
 
