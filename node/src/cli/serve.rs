@@ -9,8 +9,13 @@ use rustix::process::Signal;
 use std::ffi::OsString;
 use std::path::Path;
 use std::pin::pin;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// What is to be on the disk is there when a node has ended. Only the lookup of a peer's name may still hold a thread, for as long as a
+/// resolver waits for its servers: ten seconds and more where a whole cluster ends, and its names with it.
+const LOOKUPS_MAX: Duration = Duration::from_secs(1);
 
 pub(super) fn run(settings: Settings, known: &[String]) -> Result<(), CliError> {
     let config = checked(settings, known, |name| std::env::var_os(name))?;
@@ -68,9 +73,8 @@ pub(super) fn start(
         .enable_all()
         .build();
     let runtime = runtime.map_err(|source| CliError::Io { what: "starting".to_owned(), source })?;
-    // Dropped before the runtime.
-    let _traces = telemetry::start(&config, runtime.handle());
-    runtime.block_on(async {
+    let traces = telemetry::start(&config, runtime.handle());
+    let ended = runtime.block_on(async {
         let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
         let stop = signals().map_err(|source| CliError::Io { what: "signals".to_owned(), source })?;
         let listeners = Listeners::bind(&config).map_err(|error| failed(&error))?;
@@ -85,7 +89,11 @@ pub(super) fn start(
             }
             ended = &mut node => ended.map_err(|error| failed(&error)),
         }
-    })
+    });
+    // They need the runtime.
+    drop(traces);
+    runtime.shutdown_timeout(LOOKUPS_MAX);
+    ended
 }
 
 /// Cancelled by the first SIGTERM or SIGINT. The second one ends the process at once: as kill -9, which loses nothing.
