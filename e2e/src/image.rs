@@ -79,6 +79,7 @@ fn image(server: PathBuf, operator: PathBuf) -> Image {
     Image {
         name: NAME.to_owned(),
         entrypoint: vec!["/usr/bin/schedia".to_owned()],
+        command: vec!["serve".to_owned()],
         user: format!("{USER}:{USER}"),
         working_dir: "/data".to_owned(),
         entries: vec![
@@ -88,6 +89,8 @@ fn image(server: PathBuf, operator: PathBuf) -> Image {
             Entry::text("/etc/group", format!("schedia:x:{USER}:\n")),
             Entry::text("/etc/nsswitch.conf", "hosts: files dns\n"),
             Entry::owned_dir("/data", USER),
+            // Where codeQ's compose file has its volume: a new one is owned as what it covers.
+            Entry::owned_dir("/var/lib/codeq/pebble", USER),
         ],
     }
 }
@@ -161,12 +164,20 @@ mod tests {
     #[test]
     fn the_dockerfile_makes_the_same_image() {
         let dockerfile = include_str!("../../deploy/Dockerfile");
-        let Image { entrypoint, user, working_dir, entries, .. } = image("a".into(), "b".into());
-        assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{}\"]", entrypoint[0])));
+        let Image { name: _, entrypoint, command, user, working_dir, entries } =
+            image("a".into(), "b".into());
+        assert!(
+            dockerfile.contains(&format!("ENTRYPOINT [\"{}\"]\nCMD [\"{}\"]\n", entrypoint[0], command[0]))
+        );
         assert!(dockerfile.contains(&format!("USER {user}\nWORKDIR {working_dir}\n")));
         assert!(BINARIES.iter().all(|binary| dockerfile.contains(&format!("--bin {binary} "))));
         for (path, text) in entries.iter().filter_map(Entry::as_text) {
             assert!(dockerfile.contains(&format!("echo '{}' > /image{path} ", text.trim())), "{path}");
+        }
+        let owned: Vec<_> = entries.iter().filter_map(Entry::as_owned_dir).collect();
+        assert_eq!(owned.len(), dockerfile.matches(" --chown=").count());
+        for (path, owner) in owned {
+            assert!(dockerfile.contains(&format!("--chown={owner}:{owner} /empty {path}\n")), "{path}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `deploy/compose.yaml` on a real container engine.
+//! `deploy/compose.yaml` on a real container engine, and codeQ's guide for compose word for word (`guide`).
 //!
 //! Needs root, the image (`cargo cluster image`) and the network the first time. Not part of a plain `cargo test`:
 //! `cargo test --package schedia-e2e --test compose`, or `cargo verify`.
@@ -6,123 +6,29 @@
 // Helpers of tests are tests: their panic is the message.
 #![allow(clippy::unwrap_used)]
 
+#[path = "compose/fixture.rs"]
+mod fixture;
+#[path = "compose/guide.rs"]
+mod guide;
 mod tool;
+#[path = "compose/transcript.rs"]
+mod transcript;
 
-use schedia_api::{Overview, OverviewMember};
-use schedia_e2e::engine::Engine;
+use fixture::{Fixture, NODES, PATIENCE, PORTS, leader};
 use schedia_e2e::kube::surroundings;
 use schedia_e2e::load::{History, Load};
-use schedia_e2e::paths;
 use schedia_e2e::wait::eventually;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Many times what anything here takes on two idle cores.
-const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: usize = 4;
-/// The ports that `deploy/compose.yaml` publishes.
-const PORTS: [u16; 3] = [8080, 8082, 8084];
-const NAME: &str = "compose";
-
-/// An engine that is ended even if the test fails.
-struct Fixture {
-    engine: Engine,
-}
-
-impl Fixture {
-    async fn up() -> Fixture {
-        let archive = paths::image_archive();
-        assert!(archive.is_file(), "no image: run `cargo cluster image`: {}", archive.display());
-        let fixture = Fixture { engine: Engine::new(tool::paths(NAME), tool::program()) };
-        fixture.engine.up().await.unwrap_or_else(|e| panic!("{}", e.chain()));
-        fixture.engine.load(&archive).await.unwrap_or_else(|e| panic!("{}", e.chain()));
-        fixture
-    }
-
-    async fn compose(&self, arguments: &[&str]) {
-        let mut compose = self.engine.compose(&paths::workspace().join("deploy/compose.yaml")).unwrap();
-        let output = compose.args(arguments).output().await.unwrap();
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "compose {arguments:?}: {words}\n{}", self.logs().await);
-    }
-
-    async fn logs(&self) -> String {
-        let mut compose = self.engine.compose(&paths::workspace().join("deploy/compose.yaml")).unwrap();
-        let output = compose.args(["logs", "--tail", "20"]).output().await.unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// What docker prints, line by line.
-    async fn docker(&self, arguments: &[&str]) -> Vec<String> {
-        let output = self.engine.docker().unwrap().args(arguments).output().await.unwrap();
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "docker {arguments:?}: {words}");
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-
-    /// Something of a container, by docker's template.
-    async fn inspect(&self, service: &str, template: &str) -> String {
-        let container = format!("schedia-{service}-1");
-        self.docker(&["inspect", "--format", template, &container]).await.concat()
-    }
-
-    async fn kill(&self, service: &str) {
-        let pid = self.inspect(service, "{{.State.Pid}}").await;
-        let killed = self.engine.inside().unwrap().args(["kill", "-KILL", &pid]).status().await.unwrap();
-        assert!(killed.success());
-    }
-
-    /// The loopback URLs of n1, n2, n3.
-    async fn urls(&self) -> Vec<String> {
-        let mut urls = Vec::new();
-        for port in PORTS {
-            urls.push(format!("http://{}", self.engine.publish(port).await.unwrap()));
-        }
-        urls
-    }
-
-    async fn down(&self) {
-        self.engine.down().await.unwrap_or_else(|e| panic!("{}", e.chain()));
-        assert_eq!(self.engine.leftovers().unwrap(), [""; 0]);
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        let _ = tool::command(NAME, &["down"]).status();
-    }
-}
-
-/// The leader's name, once some node knows it and all three are voters of its cluster, not behind.
-async fn leader(urls: &[String]) -> String {
-    eventually("three voters, none behind", PATIENCE, || async {
-        let mut last = "nobody answers".to_owned();
-        for url in urls {
-            let Ok(answer) = reqwest::get(format!("{url}/v1/status")).await else { continue };
-            let Ok(seen) = answer.json::<Overview>().await else { continue };
-            let whole = |m: &OverviewMember| m.voter && (Some(m.id) == seen.leader || m.lag < Some(100));
-            let leader = seen.members.iter().find(|m| Some(m.id) == seen.leader);
-            match leader {
-                // Only the leader knows who is behind.
-                Some(leader) if seen.node_id == leader.id && seen.members.len() == 3 => {
-                    if seen.members.iter().all(whole) {
-                        return Ok(leader.name.clone());
-                    }
-                    last = format!("{:?}", seen.members);
-                }
-                _ => {}
-            }
-        }
-        Err(last)
-    })
-    .await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_lose_their_leader_and_their_containers_and_keep_what_they_acknowledged() {
+    let turn = fixture::turn().await;
     let before = surroundings().unwrap();
     let began = Instant::now();
     let lap = |what: &str| println!("{:5.1} s  {what}", began.elapsed().as_secs_f32());
-    let fixture = Fixture::up().await;
+    let fixture = Fixture::up(turn).await;
     lap("engine up, image loaded");
     fixture.compose(&["up", "--detach", "--wait"]).await;
     lap("compose up: all healthy");
@@ -136,7 +42,7 @@ async fn three_nodes_lose_their_leader_and_their_containers_and_keep_what_they_a
     fixture.compose(&["down"]).await;
     assert_eq!(fixture.docker(&["ps", "--all", "--quiet"]).await, [""; 0]);
     let volumes = ["volume", "ls", "--format", "{{.Name}}"];
-    assert_eq!(fixture.docker(&volumes).await, ["schedia_n1", "schedia_n2", "schedia_n3"]);
+    assert_eq!(fixture.docker(&volumes).await, NODES.map(|node| format!("schedia_{node}-data")));
     fixture.compose(&["up", "--detach", "--wait"]).await;
     leader(&urls).await;
     history.verify(&urls).await;
@@ -181,7 +87,7 @@ async fn faults(fixture: &Fixture, urls: &[String]) -> History {
 
 /// As the kernel sees it, not as the file says it.
 async fn nothing_more_is_allowed_than_needed(fixture: &Fixture) {
-    for (service, port) in ["n1", "n2", "n3"].into_iter().zip(PORTS) {
+    for (service, port) in NODES.into_iter().zip(PORTS) {
         let pid = fixture.inspect(service, "{{.State.Pid}}").await;
         let mut cat = fixture.engine.inside().unwrap();
         let status = cat.args(["cat", &format!("/proc/{pid}/status")]).output().await.unwrap();

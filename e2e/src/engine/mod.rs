@@ -15,6 +15,7 @@ pub(crate) mod restricted;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -87,6 +88,17 @@ impl Engine {
         Ok(compose)
     }
 
+    /// A shell where dockerd runs, in which `docker` and `docker compose` are commands, to be given arguments.
+    pub fn shell(&self) -> Result<Command, KubeError> {
+        let plugins = self.client_config().join("cli-plugins");
+        fs::create_dir_all(&plugins).map_err(KubeError::io("create", &plugins))?;
+        let plugin = plugins.join("docker-compose");
+        if !plugin.is_symlink() {
+            symlink(self.machine.programs().compose(), &plugin).map_err(KubeError::io("link", &plugin))?;
+        }
+        self.client(Path::new("sh"))
+    }
+
     /// Loads an image archive.
     pub async fn load(&self, archive: &Path) -> Result<(), KubeError> {
         let file = fs::File::open(archive).map_err(KubeError::io("read", archive))?;
@@ -103,15 +115,18 @@ impl Engine {
     /// A program that talks to the engine, or calls docker to do so, to be given arguments.
     pub(crate) fn client(&self, program: &Path) -> Result<Command, KubeError> {
         let mut command = self.inside()?;
-        // Not the contexts, credentials and plugins that the caller may have for engines of his own.
-        let config = self.machine.paths().machine(Machine::Engine).join("client");
-        command.arg(program).env("DOCKER_HOST", SOCKET).env("DOCKER_CONFIG", config);
+        command.arg(program).env("DOCKER_HOST", SOCKET).env("DOCKER_CONFIG", self.client_config());
         command.env_remove("DOCKER_CONTEXT");
         let docker = debian::Docker::find(self.machine.paths().cache()).program("docker");
         let path = std::env::var_os("PATH").unwrap_or_default();
         let dirs = docker.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(dirs).unwrap_or(path));
         Ok(command)
+    }
+
+    /// Not the contexts, credentials and plugins that the caller may have for engines of his own.
+    fn client_config(&self) -> PathBuf {
+        self.machine.paths().machine(Machine::Engine).join("client")
     }
 }
 

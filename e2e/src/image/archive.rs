@@ -21,6 +21,8 @@ pub struct Image {
     pub name: String,
     /// The command, in exec form.
     pub entrypoint: Vec<String>,
+    /// What follows it where nobody says otherwise.
+    pub command: Vec<String>,
     /// `uid:gid`, or empty for root.
     pub user: String,
     /// Where the command starts.
@@ -63,6 +65,14 @@ impl Entry {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn as_owned_dir(&self) -> Option<(&str, u32)> {
+        match &self.content {
+            Content::Dir { owner, mode: _ } => Some((&self.path, *owner)),
+            Content::File(_) | Content::Text(_) | Content::Symlink(_) => None,
+        }
+    }
+
     /// A symbolic link.
     pub fn symlink(path: impl Into<String>, to: impl Into<String>) -> Entry {
         Entry { path: path.into(), content: Content::Symlink(to.into()) }
@@ -97,6 +107,7 @@ pub fn write(image: &Image, path: &Path) -> Result<Archive, ImageError> {
         "created": "1970-01-01T00:00:00Z",
         "config": {
             "Entrypoint": image.entrypoint,
+            "Cmd": image.command,
             "Env": ["PATH=/usr/bin:/bin"],
             "User": image.user,
             "WorkingDir": image.working_dir,
@@ -257,6 +268,7 @@ mod tests {
         Image {
             name: "localhost/x:1".to_owned(),
             entrypoint: vec!["/bin/x".to_owned()],
+            command: Vec::new(),
             user: String::new(),
             working_dir: "/".to_owned(),
             entries,

@@ -204,6 +204,7 @@ impl Root {
             let image = Image {
                 name: format!("{REPOSITORY}/{name}:{tag}"),
                 entrypoint: vec![format!("/usr/bin/{name}")],
+                command: Vec::new(),
                 user: String::new(),
                 working_dir: "/".to_owned(),
                 entries,

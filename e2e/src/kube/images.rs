@@ -62,6 +62,7 @@ fn image(name: &str, user: &str, command: &str, entries: Vec<Entry>) -> Image {
     Image {
         name: format!("localhost/{name}:1"),
         entrypoint: vec![command.to_owned()],
+        command: Vec::new(),
         user: user.to_owned(),
         working_dir: "/".to_owned(),
         entries,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Programs looked for, and the Debian package each comes with.
-pub const PROGRAMS: [(&str, &str); 12] = [
+pub const PROGRAMS: [(&str, &str); 14] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -19,6 +19,9 @@ pub const PROGRAMS: [(&str, &str); 12] = [
     // Not itself, but the library that comes with it: Debian's dockerd is unpacked beside, without what it depends on.
     ("dmsetup", "dmsetup"),
     ("debootstrap", "debootstrap"),
+    // What codeQ's guide for compose is followed with.
+    ("curl", "curl"),
+    ("jq", "jq"),
 ];
 
 /// Files looked for outside the search path, and the Debian package each comes with.
