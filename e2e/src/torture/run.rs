@@ -64,6 +64,8 @@ pub async fn run(run: &Run) -> Result<(), String> {
     let auth_path = auth.path().display().to_string();
     let receiver = Receiver::begin().await.map_err(|e| format!("webhooks cannot be received: {e}"))?;
     let mut arguments = vec!["--auth-config", &auth_path, "--queue-webhooks-local"];
+    // What expired comes back while the round lasts.
+    arguments.extend(["--queue-backoff-base-seconds", "1", "--queue-backoff-max-seconds", "2"]);
     arguments.extend(lease_reads.then_some("--lease-reads"));
     let mut world = World::new(*nodes, spare, clocks, *shards, &arguments).await?;
     let mut sum = Sum::default();
