@@ -6,7 +6,7 @@
 //! producer POST /tasks {"command":"A","payload":1}
 //! 202 {"id":"$a","status":"PENDING",...}
 //! ```
-//! Paths are those below `/v1/codeq`. In an answer `"$a"` is any text, and the same one from then on, in requests too; `"*"` is any
+//! Paths are those below `/v1/codeq`, or whole ones that begin with `/v1/`. In an answer `"$a"` is any text, and the same one from then on, in requests too; `"*"` is any
 //! value; a `"...": "*"` in an object allows more members than are named. `until` before a step sends it again and again until it is
 //! answered so. A line that begins with `#` is a remark.
 #![allow(clippy::unwrap_used)] // helpers of a test, too: its panic is the message
@@ -14,6 +14,8 @@
 #[path = "codeq_door/calls.rs"]
 mod calls;
 mod common;
+#[path = "codeq_door/native.rs"]
+mod native;
 
 use common::{Answer, PATIENCE, TestNode, config, exchange};
 use schedia_node::auth::AuthConfig;
@@ -114,7 +116,8 @@ impl Step {
             "basic" => &[("Authorization", "Basic x")],
             _ => &headers[..],
         };
-        let target = format!("/v1/codeq{}", fill(&self.target));
+        let target = fill(&self.target);
+        let target = if target.starts_with("/v1/") { target } else { format!("/v1/codeq{target}") };
         exchange(node.at.http, &self.method, &target, headers, fill(&self.body).as_bytes()).await
     }
 

@@ -5,6 +5,7 @@
 
 mod client;
 mod kv;
+mod queue;
 mod status;
 mod transport;
 mod verbs;
@@ -13,6 +14,7 @@ mod write;
 
 pub use client::Client;
 pub use kv::*;
+pub use queue::*;
 pub use status::*;
 pub use transport::{Answer, ClientError, Transport};
 pub use verbs::*;

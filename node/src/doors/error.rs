@@ -4,6 +4,7 @@
 //! * No caller's mistake is a 5xx, and no failure is a 2xx.
 //! * `unavailable` and its kin (503) mean certainly not applied; `outcome_unknown` (504) is the only doubt about a write.
 
+use crate::auth::{Denied, RateLimited};
 use crate::health::Unready;
 use crate::join::{InviteError, JoinError};
 use crate::shards::{MembershipError, ShardError};
@@ -12,7 +13,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schedia_api::{ErrorBody, ErrorInfo};
 use schedia_apps::once::Unrepeatable;
-use schedia_apps::{Refusal, cluster, kv};
+use schedia_apps::{Refusal, cluster, kv, queue};
 
 /// The modification revision of a key, beside a failed precondition too.
 pub(super) const MOD_REVISION: HeaderName = HeaderName::from_static("x-schedia-mod-revision");
@@ -93,12 +94,14 @@ impl IntoResponse for DoorError {
         let DoorError { status, info } = self;
         let retry = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         let current = info.current.filter(|_| status == StatusCode::PRECONDITION_FAILED);
+        // Whose rate is limited is told how many seconds to wait.
+        let later = info.current.filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
         let body = body(info);
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if retry {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+            headers.insert(RETRY_AFTER, later.map_or(RETRY_AFTER_S, HeaderValue::from));
         }
         if let Some(current) = current {
             headers.insert(MOD_REVISION, current.into());
@@ -137,8 +140,7 @@ impl From<Refusal> for DoorError {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
                 DoorError::new(status, "idempotency_key_reused", refusal.to_string())
             }
-            // No door with errors like these asks the queue.
-            Refusal::Queue(refusal) => DoorError::bad_request(refusal.to_string()),
+            Refusal::Queue(refusal) => refusal.into(),
         }
     }
 }
@@ -167,6 +169,42 @@ impl From<kv::Refusal> for DoorError {
         match current {
             Some(current) => error.with_current(current),
             None => error,
+        }
+    }
+}
+
+impl From<queue::Refusal> for DoorError {
+    fn from(refusal: queue::Refusal) -> DoorError {
+        use StatusCode as S;
+        let message = refusal.to_string();
+        let (status, code) = match refusal {
+            queue::Refusal::UnknownTask => (S::NOT_FOUND, "task_not_found"),
+            queue::Refusal::NotOwner => (S::FORBIDDEN, "not_owner"),
+            queue::Refusal::NotInProgress => (S::CONFLICT, "not_in_progress"),
+            queue::Refusal::AlreadyEnded => (S::CONFLICT, "already_ended"),
+            queue::Refusal::TaskExists { .. } => (S::CONFLICT, "task_exists"),
+            queue::Refusal::UnknownSubscription => (S::NOT_FOUND, "subscription_not_found"),
+            queue::Refusal::SubscriptionExists { .. } => (S::CONFLICT, "subscription_exists"),
+            queue::Refusal::Full { .. } => (S::TOO_MANY_REQUESTS, "full"),
+            queue::Refusal::AnswersTooMuch { .. } => (S::PAYLOAD_TOO_LARGE, "too_large"),
+            queue::Refusal::Length { .. }
+            | queue::Refusal::Count { .. }
+            | queue::Refusal::WrongPlace { .. } => (S::BAD_REQUEST, "bad_request"),
+        };
+        DoorError::new(status, code, message)
+    }
+}
+
+impl From<Denied> for DoorError {
+    fn from(denied: Denied) -> DoorError {
+        let message = denied.to_string();
+        match denied {
+            Denied::Unauthorized(_) => DoorError::new(StatusCode::UNAUTHORIZED, "unauthorized", message),
+            Denied::Forbidden(_) => DoorError::new(StatusCode::FORBIDDEN, "forbidden", message),
+            Denied::RateLimited(RateLimited { retry_after_s, .. }) => {
+                DoorError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
+                    .with_current(retry_after_s)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::storage::{Failed, Full};
+use schedia_apps::queue::{Place, SubscriptionId, TaskId};
 use schedia_apps::{NodeId, ShardId};
 use std::path::PathBuf;
 
@@ -32,6 +33,29 @@ fn every_error_has_its_status_code_and_words() {
         kv::Refusal::TooManyKeys { keys_max: 10000 },
         kv::Refusal::ReadsTooMuch { bytes_max: 2097152 },
         kv::Refusal::NotOnlyReads,
+    ];
+    let task = TaskId([7; 16]);
+    let length = queue::Refusal::Length { what: "command".into(), bytes: 0, bytes_min: 1, bytes_max: 255 };
+    let count = queue::Refusal::Count { what: "ids".into(), count: 1_001, count_min: 0, count_max: 1_000 };
+    let queue: Vec<queue::Refusal> = vec![
+        queue::Refusal::UnknownTask,
+        queue::Refusal::NotOwner,
+        queue::Refusal::NotInProgress,
+        queue::Refusal::AlreadyEnded,
+        queue::Refusal::TaskExists { id: task },
+        queue::Refusal::UnknownSubscription,
+        queue::Refusal::SubscriptionExists { id: SubscriptionId([7; 16]) },
+        queue::Refusal::Full { what: "queue".into(), count_max: 100_000 },
+        queue::Refusal::AnswersTooMuch { bytes_max: 1_048_576 },
+        length,
+        count,
+        queue::Refusal::WrongPlace { place: Place::InProgress },
+    ];
+    let limited = RateLimited { scope: "admin", operation: "cleanup", retry_after_s: 3 };
+    let denied = [
+        Denied::Unauthorized("invalid token".into()),
+        Denied::Forbidden("missing scope"),
+        Denied::RateLimited(limited),
     ];
     let id = NodeId(4);
     let cluster: Vec<cluster::Refusal> = vec![
@@ -93,6 +117,8 @@ fn every_error_has_its_status_code_and_words() {
         .chain(kv.into_iter().map(|e| ShardError::Refused(e.into()).into()))
         .chain(cluster.into_iter().map(|e| ShardError::Refused(e.into()).into()))
         .chain([once.into()])
+        .chain(queue.into_iter().map(|e| ShardError::Refused(e.into()).into()))
+        .chain(denied.into_iter().map(DoorError::from))
         .chain(membership.into_iter().map(DoorError::from))
         .chain(invite.into_iter().map(DoorError::from))
         .chain(join.into_iter().map(DoorError::from))
@@ -116,6 +142,14 @@ fn a_client_is_told_when_to_come_back_and_where() {
     assert_eq!(elsewhere.info.leader.as_deref(), Some("http://n1:8080"));
     let unknown = DoorError::from(ShardError::OutcomeUnknown { reason: "x".into() }).into_response();
     assert!(!unknown.headers().contains_key(RETRY_AFTER), "nobody may blindly repeat this");
+}
+
+#[test]
+fn whose_rate_is_limited_is_told_for_how_long() {
+    let limited = RateLimited { scope: "admin", operation: "cleanup", retry_after_s: 17 };
+    let response = DoorError::from(Denied::RateLimited(limited)).into_response();
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()[RETRY_AFTER], "17");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The native door: kv over plain HTTP, the state of the cluster, and joining it.
+//! The native door: kv over plain HTTP, the queues as their administrators see them, the state of the cluster, and joining it.
 //!
 //! Values travel as raw bytes, a key's numbers in headers `X-Schedia-…`; only lists are JSON. Keys are percent-encoded, and
 //! decoded here from the raw path: no router and no library in between folds `.`, `..` or `//`.
@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 mod kv;
 mod list;
 mod once;
+mod queue;
 mod status;
 mod txn;
 mod watch;
@@ -55,7 +56,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn listed() -> Routes<Arc<Door>> {
-    Routes::new()
+    let routes = Routes::new()
         .get("/v1/kv/{*key}", kv::get)
         .put("/v1/kv/{*key}", kv::put)
         .delete("/v1/kv/{*key}", kv::delete)
@@ -67,7 +68,8 @@ fn listed() -> Routes<Arc<Door>> {
         .post("/v1/kv:compact", kv::compact)
         .get("/v1/status", status::status)
         .post("/v1/cluster/join", status::join)
-        .get("/v1/openapi.json", openapi::clients)
+        .get("/v1/openapi.json", openapi::clients);
+    queue::routes(routes)
 }
 
 /// The routes of the doors that share the port, whichever are open, by name.

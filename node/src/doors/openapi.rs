@@ -7,6 +7,7 @@
 
 mod admin;
 mod clients;
+mod queue;
 mod schemas;
 
 use super::error::DoorError;
@@ -61,9 +62,12 @@ fn document(title: &str, about: &str, operations: Vec<Operation>) -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": schemas::all() },
+        "components": { "schemas": schemas::all(), "securitySchemes": { TOKEN: { "type": "http", "scheme": "bearer" } } },
     })
 }
+
+/// The name of the one way to say who asks.
+const TOKEN: &str = "token";
 
 /// One method of one path.
 struct Operation {
@@ -102,6 +106,12 @@ impl Operation {
         if !content.is_null() {
             responses[status]["content"] = content;
         }
+        self
+    }
+
+    /// Asks for a token.
+    fn with_token(mut self) -> Operation {
+        self.value["security"] = json!([{ TOKEN: [] }]);
         self
     }
 

@@ -15,6 +15,7 @@ mod calls;
 mod claim;
 mod figures;
 mod notices;
+mod pages;
 mod settings;
 mod timer;
 mod waiting;
@@ -23,6 +24,7 @@ pub(crate) mod words;
 
 pub use claim::ClaimRequest;
 pub use figures::{Calls, Figures};
+pub(crate) use pages::{Mark, TasksRequest};
 pub use settings::{Follower, Settings};
 
 use crate::raft::News;

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+pub(super) use topics::name_of as topic_of;
 
 /// A request that is not answered by then is given up: an election and a retry of ours fit in. What is waited for on purpose comes
 /// on top.

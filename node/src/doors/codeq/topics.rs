@@ -48,7 +48,7 @@ struct TopicJson {
 }
 
 /// The name of the topic of a command.
-pub(super) fn name_of(command: &str) -> String {
+pub(in crate::doors) fn name_of(command: &str) -> String {
     let dashed =
         |char: char| if matches!(char, '_' | '.' | ':' | ' ') { '-' } else { char.to_ascii_lowercase() };
     command.trim().chars().map(dashed).collect()

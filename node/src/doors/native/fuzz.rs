@@ -1,6 +1,6 @@
 //! Any bytes as what a request to a door carries: its query, its path, its headers, its JSON.
 
-use super::{kv, list, once, txn, watch};
+use super::{kv, list, once, queue, txn, watch};
 use crate::doors::bounds::parse_verb;
 use crate::doors::error::DoorError;
 use crate::doors::params::{Params, decode};
@@ -54,9 +54,15 @@ fn request(input: &[u8]) {
         {
             assert_eq!(list::token(next).as_bytes(), token, "a token is opaque, and has one form");
         }
+        if let Some(token) = params.bytes("after")
+            && let Some(mark) = checked(queue::token::mark(&token))
+        {
+            assert_eq!(queue::token::of_mark(&mark).as_bytes(), token, "and so is this one");
+        }
         checked(params.number::<u64>("if-mod-revision"));
         checked(params.done());
     }
+    checked(Params::parse(uri.query()).and_then(queue::tasks::asked));
     if let Some(list) = checked(Params::parse(uri.query()).and_then(list::query)) {
         assert!(
             list.after.is_none_or(|after| list.revision.is_none_or(|revision| revision == after.revision))
@@ -89,6 +95,7 @@ fn request_seeds() -> Vec<Vec<u8>> {
         "/v1/kv?prefix=a%2F&start=b&end=c&limit=5&continue=AAAAAAAAAAlr&keys-only",
         "/v1/kv?count-only=true&prefix=&revision=9&continue=AAAAAAAAAAlr",
         "/v1/kv:watch?prefix=k&from-revision=4&prev\nk\n17",
+        "/v1/queue/tasks?command=a&state=dead&olderThan=90s&createdAfter=2026-11-23T10:00:00Z&limit=5&after=AAFhAQI&payloads",
         "/db/foo?consistency=linearizable",
         "/set?key=a+b&value=%2B",
         "/join?nodeId=n2&raftPort=7001",

@@ -1,7 +1,7 @@
 //! The client port.
 
 use super::schemas::{flag, number, text};
-use super::{Operation, bytes, document as put_together, json_of, query, reference, required};
+use super::{Operation, bytes, document as put_together, json_of, query, queue, reference, required};
 use serde_json::{Value, json};
 
 const NUMBERS: [&str; 4] =
@@ -9,8 +9,9 @@ const NUMBERS: [&str; 4] =
 const REVISION: [&str; 1] = ["X-Schedia-Revision"];
 
 pub(super) fn document() -> Value {
-    let about = "Keys and values, and the state of the cluster. Any node takes any request.";
-    let operations = [keys(), ranges(), many(), cluster()].into_iter().flatten().collect();
+    let about = "Keys and values, queues of tasks, and the state of the cluster. Any node takes any request.";
+    let operations = [keys(), ranges(), many(), queue::operations(), cluster()];
+    let operations = operations.into_iter().flatten().collect();
     put_together("Schedia: client port", about, operations)
 }
 

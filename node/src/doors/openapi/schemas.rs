@@ -1,11 +1,12 @@
 //! The schemas of what travels as JSON. The types are `schedia_api`'s and `schedia_apps::cluster`'s.
 
-use super::reference;
+use super::{queue, reference};
 use serde_json::{Value, json};
 
 pub(super) fn all() -> Value {
     let mut all = json!({});
-    for part in [errors(), kv(), txn(), watch(), verbs(), record(), status(), overview()] {
+    let parts = [errors(), kv(), txn(), watch(), queue::schemas(), verbs(), record(), status(), overview()];
+    for part in parts {
         let (Value::Object(all), Value::Object(part)) = (&mut all, part) else { continue };
         all.extend(part);
     }
@@ -39,12 +40,12 @@ fn or_null(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
-fn list(items: Value) -> Value {
+pub(super) fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
 /// An object with these members: those in the first list are always there, those in the second may be left out.
-fn object(always: &[(&str, Value)], perhaps: &[(&str, Value)]) -> Value {
+pub(super) fn object(always: &[(&str, Value)], perhaps: &[(&str, Value)]) -> Value {
     let members = always.iter().chain(perhaps);
     let properties: serde_json::Map<_, _> =
         members.map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
