@@ -1,14 +1,14 @@
 //! Requests to one or several endpoints of a cluster, and what may be concluded from a failure.
 //!
 //! Invariant: a request that changes something is sent to another endpoint only if the one before certainly did not
-//! apply it: it could not be connected, or refused with 421, 429 or 503. Writes to kv have a way of their own (`write.rs`).
+//! apply it: it could not be connected, or refused with 307, 421, 429 or 503. Writes to kv have a way of their own (`write.rs`).
 //!
 //! Not here: what the requests mean ([`Client`](crate::Client), the command line).
 
 use crate::{ErrorBody, ErrorInfo};
 use bytes::Bytes;
-use reqwest::header::HeaderMap;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use std::time::Duration;
 
 /// Answers are read whole up to here: a page of a list is at most a few MiB, a status a few hundred KiB.
@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(3);
 /// Why a request has no answer to show: split by what the caller may do next.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A node answered with an error. 421, 429 and 503 among them mean: certainly not applied.
+    /// A node answered with an error. 307, 421, 429 and 503 among them mean: certainly not applied.
     #[error("{message} ({code})", message = info.message, code = info.code)]
     Refused {
         /// The HTTP status.
@@ -52,6 +52,9 @@ pub enum ClientError {
     /// An endpoint is no URL.
     #[error("an endpoint is a URL like http://127.0.0.1:8080, this is not: {0}")]
     InvalidEndpoint(String),
+    /// A token that no header can carry. It is not shown.
+    #[error("a token is visible ASCII, and what was given as one is not")]
+    InvalidToken,
 }
 
 impl ClientError {
@@ -67,8 +70,8 @@ impl ClientError {
     pub fn is_certainly_not_applied(&self) -> bool {
         match self {
             // Not the leader, too much to do, unavailable in any way: refused before it was proposed.
-            ClientError::Refused { status, .. } => matches!(status, 421 | 429 | 503),
-            ClientError::Unreachable(_) | ClientError::InvalidEndpoint(_) => true,
+            ClientError::Refused { status, .. } => matches!(status, 307 | 421 | 429 | 503),
+            ClientError::Unreachable(_) | ClientError::InvalidEndpoint(_) | ClientError::InvalidToken => true,
             ClientError::OutcomeUnknown { .. } | ClientError::NotUnderstood { .. } => false,
         }
     }
@@ -92,6 +95,11 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|e| self.not_understood(e.to_string()))
     }
 
+    /// Who answered.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// The error that says what is wrong with this answer.
     pub fn not_understood(&self, reason: String) -> ClientError {
         let endpoint = self.endpoint.clone();
@@ -105,6 +113,8 @@ pub struct Transport {
     http: reqwest::Client,
     endpoints: Vec<Url>,
     timeout: Duration,
+    /// Marked as sensitive: `Debug` does not show it.
+    authorization: Option<HeaderValue>,
 }
 
 impl Transport {
@@ -117,7 +127,15 @@ impl Transport {
             .connect_timeout(timeout.min(CONNECT_TIMEOUT_MAX))
             .build()
             .map_err(|e| ClientError::Unreachable(reason(e)))?;
-        Transport { http, endpoints: Vec::new(), timeout }.to(endpoints)
+        Transport { http, endpoints: Vec::new(), timeout, authorization: None }.to(endpoints)
+    }
+
+    /// The same, with a token that says who asks.
+    pub fn with_token(&self, token: &str) -> Result<Transport, ClientError> {
+        let header = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut header = header.map_err(|_| ClientError::InvalidToken)?;
+        header.set_sensitive(true);
+        Ok(Transport { authorization: Some(header), ..self.clone() })
     }
 
     /// The same connections and timeout, other endpoints: one transport may serve many nodes.
@@ -126,7 +144,7 @@ impl Transport {
             return Err(ClientError::InvalidEndpoint("(none given)".to_owned()));
         }
         let endpoints = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_, _>>()?;
-        Ok(Transport { http: self.http.clone(), endpoints, timeout: self.timeout })
+        Ok(Transport { endpoints, ..self.clone() })
     }
 
     /// The same endpoints, another timeout.
@@ -174,8 +192,7 @@ impl Transport {
         last: Option<u64>,
     ) -> Result<(String, reqwest::Response), ClientError> {
         let endpoint = &self.endpoints[nth];
-        let url = format!("{}{path}", endpoint.as_str().trim_end_matches('/'));
-        let mut request = self.http.get(url);
+        let mut request = self.request(Method::GET, endpoint, path);
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -194,6 +211,15 @@ impl Transport {
         Err(refused(endpoint, status, &body))
     }
 
+    fn request(&self, method: Method, endpoint: &Url, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", endpoint.as_str().trim_end_matches('/'));
+        let request = self.http.request(method, url);
+        match &self.authorization {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        }
+    }
+
     /// Sends one request to one endpoint, under a key that makes it safe to send again.
     pub(crate) async fn send_to(
         &self,
@@ -203,19 +229,25 @@ impl Transport {
         body: Option<(&'static str, Bytes)>,
         key: Option<&str>,
     ) -> Result<Answer, ClientError> {
-        let url = format!("{}{path}", endpoint.as_str().trim_end_matches('/'));
-        let mut request = self.http.request(method, url).timeout(self.timeout);
-        if let Some((content_type, body)) = body {
-            request = request.header(reqwest::header::CONTENT_TYPE, content_type).body(body);
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
+        let prepare = |endpoint: &Url| {
+            let mut request = self.request(method.clone(), endpoint, path).timeout(self.timeout);
+            if let Some((content_type, body)) = &body {
+                request = request.header(CONTENT_TYPE, *content_type).body(body.clone());
+            }
+            match key {
+                Some(key) => request.header("idempotency-key", key),
+                None => request,
+            }
+        };
         let lost = |e: reqwest::Error| match e.is_connect() || e.is_builder() {
             true => ClientError::Unreachable(format!("{endpoint}: {}", reason(e))),
             false => ClientError::OutcomeUnknown { endpoint: endpoint.to_string(), reason: reason(e) },
         };
-        let mut response = request.send().await.map_err(lost)?;
+        let mut response = prepare(endpoint).send().await.map_err(lost)?;
+        // A node of the cluster names its leader for this very request. Not twice: leaders do not change so fast.
+        if let Some(leader) = elsewhere(endpoint, &response) {
+            response = prepare(&leader).send().await.map_err(lost)?;
+        }
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
@@ -232,9 +264,34 @@ impl Transport {
     }
 }
 
+/// Where a node that does not lead sends its clients, with `--queue-follower redirect`. Never from https to http: a token would be
+/// seen on the way.
+fn elsewhere(asked: &Url, response: &reqwest::Response) -> Option<Url> {
+    if response.status() != StatusCode::TEMPORARY_REDIRECT {
+        return None;
+    }
+    let mut leader = Url::parse(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+    leader.set_path("");
+    leader.set_query(None);
+    (leader.scheme() == asked.scheme()).then_some(leader)
+}
+
+/// The errors of codeQ's door, which have a text alone.
+#[derive(serde::Deserialize)]
+struct TextError {
+    error: String,
+}
+
 fn refused(endpoint: &Url, status: StatusCode, body: &[u8]) -> ClientError {
-    match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(ErrorBody { error: info }) => ClientError::Refused { status: status.as_u16(), info },
+    if let Ok(ErrorBody { error: info }) = serde_json::from_slice(body) {
+        return ClientError::Refused { status: status.as_u16(), info };
+    }
+    match serde_json::from_slice(body) {
+        Ok(TextError { error: message }) => {
+            let code = status.as_str().to_owned();
+            let info = ErrorInfo { code, message, leader: None, current: None };
+            ClientError::Refused { status: status.as_u16(), info }
+        }
         Err(_) => not_understood(endpoint, status, excerpt(body)),
     }
 }
@@ -264,4 +321,27 @@ pub(crate) fn reason(error: reqwest::Error) -> String {
 
 fn excerpt(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let transport = Transport::new(&["http://127.0.0.1:1".to_owned()], Duration::from_secs(1)).unwrap();
+        let shown = format!("{:?}", transport.with_token("very-secret").unwrap());
+        assert!(shown.contains("Sensitive") && !shown.contains("very-secret"), "{shown}");
+        let error = transport.with_token("very\nsecret").unwrap_err().to_string();
+        assert_eq!(error, "a token is visible ASCII, and what was given as one is not");
+    }
+
+    #[test]
+    fn errors_of_both_doors_are_understood() {
+        let endpoint = Url::parse("http://127.0.0.1:1").unwrap();
+        let said = |body: &str| refused(&endpoint, StatusCode::CONFLICT, body.as_bytes()).to_string();
+        assert_eq!(said(r#"{"error":{"code":"stale","message":"too late"}}"#), "too late (stale)");
+        assert_eq!(said(r#"{"error":"not-in-progress"}"#), "not-in-progress (409)");
+        assert_eq!(said("x"), "not understood: the answer of http://127.0.0.1:1/ (status 409): x");
+    }
 }

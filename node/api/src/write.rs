@@ -68,7 +68,7 @@ fn is_in_doubt(error: &ClientError) -> bool {
     match error {
         ClientError::OutcomeUnknown { .. } | ClientError::NotUnderstood { .. } => true,
         ClientError::Refused { status, .. } => *status == 504,
-        ClientError::Unreachable(_) | ClientError::InvalidEndpoint(_) => false,
+        ClientError::Unreachable(_) | ClientError::InvalidEndpoint(_) | ClientError::InvalidToken => false,
     }
 }
 

@@ -89,6 +89,27 @@ async fn nobody_there_is_said_with_every_endpoint() {
 }
 
 #[tokio::test]
+async fn a_request_follows_to_the_leader_that_is_named_but_not_in_circles() {
+    let redirect = |to: &str| -> &'static str {
+        let body = format!(r#"{{"error":"not leader","leader":"{to}"}}"#);
+        let head =
+            format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}/path?a=1\r\nconnection: close\r\n");
+        Box::leak(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_boxed_str())
+    };
+    let (leader, asked) = server(DONE).await;
+    let (follower, _) = server(redirect(&leader)).await;
+    assert_eq!(send(Method::POST, &[&follower]).await.unwrap(), "ok");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let (circle, asked) = server(redirect(&follower)).await;
+    let error = send(Method::POST, &[&circle, CLOSED]).await.unwrap_err();
+    assert!(error.is_certainly_not_applied() && error.to_string() == "not leader (307)", "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let (other, asked) = server(redirect("https://127.0.0.1:1")).await;
+    assert!(send(Method::POST, &[&other]).await.unwrap_err().to_string().starts_with("not leader"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn whoever_answers_otherwise_is_no_node() {
     let (proxy, _) = server(NOT_OURS).await;
     let (done, count) = server(DONE).await;

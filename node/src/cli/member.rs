@@ -136,7 +136,9 @@ fn nobody_answered(error: &ClientError) -> bool {
     match error {
         ClientError::Refused { status, .. } => matches!(status, 421 | 429 | 503 | 504),
         ClientError::Unreachable(_) | ClientError::OutcomeUnknown { .. } => true,
-        ClientError::NotUnderstood { .. } | ClientError::InvalidEndpoint(_) => false,
+        ClientError::NotUnderstood { .. } | ClientError::InvalidEndpoint(_) | ClientError::InvalidToken => {
+            false
+        }
     }
 }
 
