@@ -39,6 +39,8 @@ mod openapi;
 mod peers;
 #[path = "processes/queue.rs"]
 mod queue;
+#[path = "processes/queue_command_line.rs"]
+mod queue_command_line;
 #[path = "processes/raftd.rs"]
 mod raftd;
 #[path = "processes/reads.rs"]

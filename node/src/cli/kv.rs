@@ -10,7 +10,7 @@ mod txn;
 mod watch;
 
 use super::client::{Clients, Output};
-use super::{CliError, output};
+use super::{CliError, confirm, output};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
@@ -20,7 +20,7 @@ use reqwest::Method;
 use schedia_api::{Answer, ClientError, KvDeleted};
 use serde_json::json;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Read, Write};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -179,7 +179,7 @@ impl Delete {
         let transport = self.clients.transport()?;
         if !self.yes {
             let count = self.range.count(&transport).await?;
-            confirm(count)?;
+            confirm::deletion(&confirm::counted(count, "key"))?;
         }
         let path = self.range.path(Path::ranges()).number("limit", Some(DELETE_STEP));
         let mut deleted = 0;
@@ -194,25 +194,6 @@ impl Delete {
             Output::Table => output::line(&format!("deleted {deleted}, revision {}", done.revision)),
             Output::Json => output::json(&json!({ "deleted": deleted, "revision": done.revision })),
         }
-    }
-}
-
-/// Asks a person; nobody else can answer.
-fn confirm(count: u64) -> Result<(), CliError> {
-    let keys = if count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
-    if !std::io::stdin().is_terminal() {
-        return Err(CliError::Usage(format!(
-            "{keys} would be deleted: give --yes to do so without being asked"
-        )));
-    }
-    let failed = |source| CliError::Io { what: "the terminal".to_owned(), source };
-    eprint!("delete {keys}? [y/N] ");
-    std::io::stderr().flush().map_err(failed)?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(failed)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CliError::Failed("nothing was deleted".to_owned())),
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod balsa;
 mod client;
+mod confirm;
 mod documents;
 mod kv;
 mod member;
 mod output;
+mod queue;
 mod raftd;
 mod serve;
 mod status;
@@ -21,7 +23,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-/// Keeps small, precious state: a replicated key/value store.
+/// Keeps small, precious state: a replicated key/value store, and queues of tasks.
 #[derive(Parser)]
 #[command(name = "schedia", version, max_term_width = 110)]
 struct Cli {
@@ -47,6 +49,9 @@ enum Command {
     /// Read and write keys
     #[command(subcommand)]
     Kv(kv::Kv),
+    /// Create tasks, work at them, look at queues
+    #[command(subcommand)]
+    Queue(queue::Queue),
     /// Show and change who belongs to the cluster
     #[command(subcommand)]
     Member(member::Member),
@@ -77,6 +82,9 @@ enum CliError {
     /// A node's answer, or none.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The same, of the queue.
+    #[error(transparent)]
+    Queue(ClientError),
     /// Standard input, standard output or a file.
     #[error("{what}: {source}")]
     Io {
@@ -90,11 +98,14 @@ enum CliError {
 impl CliError {
     fn exit(&self) -> u8 {
         match self {
-            CliError::Usage(_) | CliError::Client(ClientError::InvalidEndpoint(_)) => 2,
-            CliError::Client(ClientError::Unreachable(_)) => 3,
-            CliError::Client(ClientError::Refused { status: 421 | 503, .. }) => 3,
+            CliError::Usage(_) => 2,
+            CliError::Client(error) | CliError::Queue(error) => match error {
+                ClientError::InvalidEndpoint(_) | ClientError::InvalidToken => 2,
+                ClientError::Unreachable(_) | ClientError::Refused { status: 421 | 503, .. } => 3,
+                _ => 1,
+            },
             CliError::Said(status) => *status,
-            CliError::Failed(_) | CliError::Client(_) | CliError::Io { .. } => 1,
+            CliError::Failed(_) | CliError::Io { .. } => 1,
         }
     }
 
@@ -104,15 +115,27 @@ impl CliError {
             CliError::Client(ClientError::Unreachable(_)) => {
                 Some("is a node running there? name others with --endpoints (or --admin-endpoints)")
             }
+            CliError::Queue(ClientError::Unreachable(_)) => {
+                Some("is a node running there? name others with --endpoints")
+            }
             CliError::Client(ClientError::Refused { status: 421, .. }) => {
                 Some("name the leader's admin port with --admin-endpoints, or those of all nodes")
             }
-            CliError::Client(ClientError::Refused { status: 503, .. }) => {
+            CliError::Queue(ClientError::Refused { status: 401, .. }) => Some(
+                "the token is that of a producer, a worker or an administrator, as the command needs: give another one with --token-file, SCHEDIA_TOKEN or --token",
+            ),
+            CliError::Client(ClientError::Refused { status: 503, .. })
+            | CliError::Queue(ClientError::Refused { status: 503, .. }) => {
                 Some("nothing was changed; the same command may be given again, `schedia status` tells more")
             }
             CliError::Client(
                 ClientError::OutcomeUnknown { .. } | ClientError::Refused { status: 504, .. },
             ) => Some("it may have been applied: read before giving it again, or use --if-mod-revision"),
+            CliError::Queue(
+                ClientError::OutcomeUnknown { .. } | ClientError::Refused { status: 504, .. },
+            ) => Some(
+                "it may have been applied: look before giving it again, with `schedia queue get` or `list`",
+            ),
             _ => None,
         }
     }
@@ -157,6 +180,7 @@ fn talk(command: Command) -> Result<(), CliError> {
             }
             Command::Status(status) => status.run().await,
             Command::Kv(kv) => kv.run().await,
+            Command::Queue(queue) => queue.run().await,
             Command::Member(member) => member.run().await,
             Command::Snapshot(snapshot) => snapshot.run().await,
             Command::Defragment(defragment) => defragment.run().await,

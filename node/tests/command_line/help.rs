@@ -41,10 +41,22 @@ async fn the_help_of_kv_is_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_of_kv_shows_examples_and_every_command_has_a_manual_page() {
+async fn every_command_of_kv_and_queue_shows_examples_and_every_command_has_a_manual_page() {
     for verb in commands(&said(&["kv", "--help"]).await) {
         let help = said(&["kv", &verb, "--help"]).await;
         assert!(help.contains("Examples:\n  schedia kv "), "{verb}:\n{help}");
+    }
+    for verb in commands(&said(&["queue", "--help"]).await) {
+        let verbs = commands(&said(&["queue", &verb, "--help"]).await);
+        let names = verbs.iter().map(|more| vec!["queue", verb.as_str(), more.as_str()]);
+        for words in if verbs.is_empty() { vec![vec!["queue", verb.as_str()]] } else { names.collect() } {
+            let help = said(&[&words[..], &["--help"]].concat()).await;
+            let example = format!("schedia {} ", words.join(" "));
+            assert!(
+                help.contains("Examples:\n  ") && help.contains(example.trim_end()),
+                "{words:?}:\n{help}"
+            );
+        }
     }
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");
