@@ -16,6 +16,7 @@ mod requeue;
 mod tasks;
 mod times;
 mod topics;
+mod work;
 
 use super::{CliError, confirm, output};
 use clap::Subcommand;
@@ -40,6 +41,9 @@ pub(super) enum Queue {
     /// Extend the lease of a claimed task
     #[command(after_help = lease::HEARTBEAT_EXAMPLES)]
     Heartbeat(lease::Heartbeat),
+    /// Run a program for each task
+    #[command(after_help = work::EXAMPLES)]
+    Work(work::Work),
     /// Show one task, with its result
     #[command(after_help = tasks::GET_EXAMPLES)]
     Get(tasks::Get),
@@ -78,6 +82,7 @@ impl Queue {
             Queue::Nack(nack) => nack.run().await,
             Queue::Abandon(abandon) => abandon.run().await,
             Queue::Heartbeat(heartbeat) => heartbeat.run().await,
+            Queue::Work(work) => work.run().await,
             Queue::Get(get) => get.run().await,
             Queue::List(list) => list.run().await,
             Queue::Cancel(cancel) => cancel.run().await,

@@ -34,6 +34,14 @@ pub(super) fn wait(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A lease that a worker extends at each third: of some seconds at least.
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    match length(text)? {
+        length if length >= Duration::from_secs(3) => Ok(length),
+        _ => Err("a lease that is extended while a program runs is 3s at least".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +54,6 @@ mod tests {
         for text in ["", "s", "-1s", "1.5h", "5 s", "1w", "99999999999s"] {
             assert!(length(text).is_err(), "{text}");
         }
-        assert!(wait("31s").is_err() && some_length("0s").is_err());
+        assert!(wait("31s").is_err() && some_length("0s").is_err() && lease("2s").is_err());
     }
 }
