@@ -64,9 +64,10 @@ impl Queues {
         propose(self.of_queue(tenant, command)?, change, deadline).await
     }
 
-    /// About the time that the next entry of a queue's shard will have, in milliseconds since 1970.
+    /// About the time that the next entry of a queue's shard will have, in milliseconds since 1970; by the wall clock, if this node
+    /// has not seen one since its start.
     pub(crate) fn time_ms(&self, tenant: &str, command: &str) -> Answer<u64> {
-        Ok(self.of_queue(tenant, command)?.log_time_ms())
+        Ok(self.of_queue(tenant, command)?.log_time_ms().unwrap_or_else(super::now_ms))
     }
 
     /// The first queues of a tenant behind a command, and whether there are more.
