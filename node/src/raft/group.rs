@@ -272,6 +272,12 @@ impl Group {
         metrics.state == ServerState::Leader && metrics.current_leader == Some(self.me.0)
     }
 
+    /// Whether every entry of this node's log is applied here.
+    pub(crate) fn has_applied_all(&self) -> bool {
+        let ShardStatus { last, applied, .. } = self.status();
+        last.map(|last| last.index) <= applied.map(|applied| applied.index)
+    }
+
     /// Whether this node leads, and a majority has answered it lately.
     pub(crate) fn leads(&self) -> bool {
         self.is_leader() && self.in_touch(&self.metrics())

@@ -43,8 +43,11 @@ impl Grace {
         self.done.fetch_max(term, Ordering::Relaxed);
     }
 
-    /// Whether no lease stands, as this node knows: one of which it does not know yet was given a moment ago.
+    /// Whether no lease stands. What is in the log and not applied yet, after a restart perhaps all of it, may have given some.
     fn is_nothing_due(&self) -> bool {
+        if !self.group.has_applied_all() {
+            return false;
+        }
         let next = self.group.machine().query(Query::Queue(queue::Query::NextDue));
         matches!(next, Ok((_, Reply::Queue(queue::Reply::NextDue(None)))))
     }

@@ -37,6 +37,7 @@ struct Node {
     /// How far its wall clock is ahead.
     ahead_ms: Arc<AtomicI64>,
     lease_reads: bool,
+    timings: Timings,
     shards: u32,
     running: Option<Running>,
 }
@@ -56,6 +57,7 @@ impl Node {
             address: "127.0.0.1:0".into(),
             ahead_ms: Arc::default(),
             lease_reads: false,
+            timings: Timings::default(),
             shards,
             running: None,
         };
@@ -83,7 +85,7 @@ impl Node {
             http_url: "http://nowhere".into(),
             seed: false,
         });
-        let shards = Shards::new(storage, Timings::default(), peers.clone(), Arc::default());
+        let shards = Shards::new(storage, self.timings, peers.clone(), Arc::default());
         let shards = shards.on(clock::wall(self.ahead_ms.clone())).lease_reads(self.lease_reads);
         let shards = Arc::new(shards);
         shards.start(&"test".parse().unwrap(), self.id, self.shards).await.unwrap();
