@@ -41,6 +41,8 @@ mod peers;
 mod queue;
 #[path = "processes/queue_command_line.rs"]
 mod queue_command_line;
+#[path = "processes/queue_workers.rs"]
+mod queue_workers;
 #[path = "processes/raftd.rs"]
 mod raftd;
 #[path = "processes/reads.rs"]

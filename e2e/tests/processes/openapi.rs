@@ -30,6 +30,8 @@ async fn ask(url: String, except: &'static [&'static str]) {
     let asked = tokio::task::spawn_blocking(move || -> Output {
         let dir = tempfile::tempdir().unwrap();
         let mut command = fuzz::command(&python(), &url, examples(), seed, except, dir.path());
+        // Where no token is asked for, none is looked at.
+        command.args(["--header", "Authorization: Bearer admin"]);
         command.output().unwrap()
     });
     let output = asked.await.unwrap();
@@ -38,12 +40,19 @@ async fn ask(url: String, except: &'static [&'static str]) {
     assert!(output.status.success(), "seed {seed}:\n{text}");
 }
 
-/// A watch never ends; what it refuses is tested by hand (`node/tests/native_door/watch.rs`).
+/// An administrator of queues, who may do everything there.
+const AUTH: &str = "[producer]\ntype = \"static\"\n[producer.config]\ntoken = \"admin\"\n\
+                    raw = { role = \"ADMIN\", tenantId = \"dev-tenant\" }\n";
+
+/// A watch never ends, nor do events; what they refuse is tested by hand (`node/tests/native_door/watch.rs`,
+/// `node/tests/codeq_door/native.rs`).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_port_answers_as_its_document_says() {
-    let mut cluster = Cluster::joined(1).await;
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), AUTH).unwrap();
+    let mut cluster = Cluster::joined_with(1, &["--auth-config", file.path().to_str().unwrap()]).await;
     let url = format!("{}/v1/openapi.json", cluster.nodes[0].http_url());
-    ask(url, &["/v1/kv:watch"]).await;
+    ask(url, &["/v1/kv:watch", "/v1/queue/events"]).await;
     cluster.settled(1).await;
     assert!(cluster.nodes[0].terminate(PATIENCE).await.success());
 }

@@ -1,4 +1,4 @@
-//! The queue by the command line: the whole life of tasks, and workers that run programs, fail, lose leases and end.
+//! The queue by the command line: the whole life of tasks, administering, events.
 
 use super::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,20 +37,20 @@ raw = { tenantId = "dev-tenant" }
 
 /// What came of one call.
 #[derive(Debug)]
-struct Said {
-    exit: i32,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub(super) exit: i32,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 /// A cluster that lets those tokens in.
-struct Queue {
-    cluster: Cluster,
-    dir: TempDir,
+pub(super) struct Queue {
+    pub(super) cluster: Cluster,
+    pub(super) dir: TempDir,
 }
 
 impl Queue {
-    async fn on(nodes: usize) -> Queue {
+    pub(super) async fn on(nodes: usize) -> Queue {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("auth.toml");
         std::fs::write(&file, AUTH).unwrap();
@@ -73,7 +73,7 @@ impl Queue {
         command
     }
 
-    async fn say_with(&self, token: &str, arguments: &[&str], input: &[u8]) -> Said {
+    pub(super) async fn say_with(&self, token: &str, arguments: &[&str], input: &[u8]) -> Said {
         let mut command = tokio::process::Command::from(self.command(token));
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().unwrap();
@@ -99,16 +99,16 @@ impl Queue {
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}"))
     }
 
-    async fn create(&self, command: &str, payload: &str, more: &[&str]) -> String {
+    pub(super) async fn create(&self, command: &str, payload: &str, more: &[&str]) -> String {
         self.say("producer", &[&["create", command, payload], more].concat()).await
     }
 
-    async fn task(&self, id: &str) -> Value {
+    pub(super) async fn task(&self, id: &str) -> Value {
         self.json("producer", &["get", id]).await
     }
 
     /// Waits until a task is somewhere.
-    async fn until(&self, id: &str, state: &str) -> Value {
+    pub(super) async fn until(&self, id: &str, state: &str) -> Value {
         eventually(&format!("{id} is {state}"), PATIENCE, || async {
             let task = self.task(id).await;
             if task["state"] == state { Ok(task) } else { Err(task.to_string()) }
@@ -117,26 +117,31 @@ impl Queue {
     }
 
     /// A worker that runs a script for each task.
-    fn worker(&self, arguments: &[&str], script: &str) -> Worker {
+    pub(super) fn worker(&self, arguments: &[&str], script: &str) -> Worker {
+        self.begin("worker", &[&["work"], arguments, &["--", "sh", "-c", script]].concat())
+    }
+
+    /// A command that goes on until it is told to end.
+    fn begin(&self, token: &str, arguments: &[&str]) -> Worker {
         let number = std::fs::read_dir(self.dir.path()).unwrap().count();
         let [out, err] = ["out", "err"].map(|name| self.dir.path().join(format!("worker-{number}.{name}")));
-        let mut command = self.command("worker");
-        command.arg("work").args(arguments).args(["--", "sh", "-c", script]);
+        let mut command = self.command(token);
+        command.args(arguments);
         let [stdout, stderr] = [&out, &err].map(|path| std::fs::File::create(path).unwrap());
         command.env("DIR", self.dir.path()).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         Worker { child: command.spawn().unwrap(), out, err }
     }
 }
 
-/// A process of `schedia queue work`, killed when dropped.
-struct Worker {
+/// A process of `schedia queue`, killed when dropped.
+pub(super) struct Worker {
     child: Child,
     out: PathBuf,
     err: PathBuf,
 }
 
 impl Worker {
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
@@ -145,16 +150,16 @@ impl Worker {
     }
 
     /// What it says of tasks.
-    fn out(&self) -> String {
+    pub(super) fn out(&self) -> String {
         Worker::read(&self.out)
     }
 
     /// What it says to people.
-    fn err(&self) -> String {
+    pub(super) fn err(&self) -> String {
         Worker::read(&self.err)
     }
 
-    async fn until_out(&self, line: &str) {
+    pub(super) async fn until_out(&self, line: &str) {
         eventually(&format!("the worker says {line:?}"), PATIENCE, || async {
             let out = self.out();
             if out.lines().any(|said| said == line) { Ok(()) } else { Err(format!("{out}\n{}", self.err())) }
@@ -162,7 +167,7 @@ impl Worker {
         .await;
     }
 
-    async fn ended(&mut self) -> ExitStatus {
+    pub(super) async fn ended(&mut self) -> ExitStatus {
         eventually("the worker ends", PATIENCE, || {
             let status = self.child.try_wait().unwrap();
             async move { status.ok_or_else(|| "it runs".to_owned()) }
@@ -176,11 +181,6 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Whether a process runs.
-fn runs(id: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,6 +295,35 @@ async fn an_administrator_pauses_replays_and_deletes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_are_printed_as_they_happen_and_go_on_at_another_node() {
+    let mut queue = Queue::on(3).await;
+    let events = queue.begin("producer", &["events", "--command", "SEEN", "--output", "json"]);
+    let said = async |kind: &str, id: &str| {
+        let line = format!(r#"{{"type":"{kind}","id":"{id}","command":"seen"}}"#);
+        events.until_out(&line).await;
+    };
+    // Whoever listens has begun when the first task is told of.
+    let first = eventually("a task is told of", PATIENCE, || async {
+        let id = queue.create("SEEN", "1", &[]).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if events.out().contains(&id) { Ok(id) } else { Err(events.err()) }
+    })
+    .await;
+    queue.create("OTHER", "1", &[]).await;
+    queue.say("producer", &["cancel", &first]).await;
+    said("cancelled", &first).await;
+    queue.cluster.nodes[0].kill();
+    events.until_out(r#"{"type":"gap"}"#).await;
+    let id = eventually("a task is created", PATIENCE, || async {
+        let said = queue.say_with("producer", &["create", "SEEN", "2"], b"").await;
+        if said.exit == 0 { Ok(said.out.trim_end().to_owned()) } else { Err(said.err) }
+    })
+    .await;
+    said("created", &id).await;
+    assert!(!events.out().contains("other"), "{}", events.out());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_may_not_is_told_what_to_do_and_no_token_is_shown() {
     let queue = Queue::on(1).await;
     let denied = queue.say_with("secret-of-nobody", &["create", "A", "1"], b"").await;
@@ -354,121 +383,4 @@ async fn a_create_whose_answer_was_lost_is_sent_again_and_creates_one_task() {
     queue.cluster.caught_up().await;
     let listed = queue.json("producer", &["list", "ONCE"]).await;
     assert_eq!(listed["id"], said.out.trim_end(), "one line, one task");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_runs_a_program_per_task_and_its_exit_status_decides() {
-    let queue = Queue::on(1).await;
-    let script = r#"
-        payload=$(cat)
-        case $payload in
-            '"json"') echo "{\"task\":\"$SCHEDIA_TASK_ID\",\"try\":$SCHEDIA_TASK_ATTEMPT,\"token\":\"${SCHEDIA_TOKEN-none}\"}" ;;
-            '"long"') sleep 5; echo slow ;;
-            '"bad"') echo first >&2; echo 'no such address' >&2; exit 65 ;;
-            '"fails"') echo "try $SCHEDIA_TASK_ATTEMPT of $SCHEDIA_TASK_COMMAND" >&2; exit 1 ;;
-        esac"#;
-    let mut worker = queue
-        .worker(&["--command", "MAIL", "--command", "OTHER", "--parallel", "3", "--lease", "3s"], script);
-    let long = queue.create("MAIL", r#""long""#, &[]).await;
-    let json = queue.create("MAIL", r#""json""#, &[]).await;
-    let bad = queue.create("other", r#""bad""#, &[]).await;
-    let fails = queue.create("MAIL", r#""fails""#, &["--max-attempts", "1"]).await;
-    let done = queue.until(&json, "completed").await;
-    assert_eq!(done["result"], serde_json::json!({ "task": json, "try": 1, "token": "none" }));
-    let failed = queue.until(&bad, "failed").await;
-    assert_eq!((failed["error"].as_str(), failed["attempts"].as_u64()), (Some("no such address"), Some(1)));
-    assert_eq!(queue.until(&fails, "dead").await["error"], "try 1 of MAIL");
-    // Longer than its lease: it was extended.
-    let slow = queue.until(&long, "completed").await;
-    assert_eq!((&slow["result"]["stdout"], slow["attempts"].as_u64()), (&"slow\n".into(), Some(1)));
-    for line in [
-        format!("completed {json} MAIL 1"),
-        format!("failed {bad} other 1"),
-        format!("retried {fails} MAIL 1"),
-    ] {
-        worker.until_out(&line).await;
-    }
-    assert!(worker.err().contains("try 1 of MAIL\n"), "what programs say to people is passed on");
-    worker.signal(Signal::TERM);
-    assert!(worker.ended().await.success());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_program_whose_lease_is_lost_is_killed() {
-    let queue = Queue::on(1).await;
-    let id = queue.create("LOST", "1", &[]).await;
-    let script = r#"echo $$ > "$DIR/pid"; sleep 600"#;
-    let mut worker = queue.worker(&["--command", "LOST", "--lease", "3s"], script);
-    queue.until(&id, "in-progress").await;
-    let file = queue.dir.path().join("pid");
-    let program = eventually("the program runs", PATIENCE, || async {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        text.strip_suffix('\n').map(str::to_owned).ok_or_else(|| "it has not begun".to_owned())
-    })
-    .await;
-    worker.signal(Signal::STOP);
-    // Nobody extends it: it ends, and the task waits for its next try.
-    queue.until(&id, "delayed").await;
-    assert!(runs(&program), "whoever is stopped kills nobody");
-    worker.signal(Signal::CONT);
-    worker.until_out(&format!("lost {id} LOST 1")).await;
-    assert!(!runs(&program), "{program} runs on");
-    assert!(
-        worker.err().contains(&format!("task {id} is not this worker's any more, its program is killed: "))
-    );
-    worker.signal(Signal::TERM);
-    assert!(worker.ended().await.success());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_told_to_end_takes_no_more_and_waits_or_gives_back() {
-    let queue = Queue::on(1).await;
-    let waits = queue.create("ENDS", "1", &[]).await;
-    let mut worker = queue.worker(
-        &["--command", "ENDS"],
-        r#"touch "$DIR/begun"; while [ ! -e "$DIR/go" ]; do sleep 0.1; done"#,
-    );
-    queue.until(&waits, "in-progress").await;
-    worker.signal(Signal::TERM);
-    let next = queue.create("ENDS", "2", &[]).await;
-    std::fs::write(queue.dir.path().join("go"), "").unwrap();
-    assert!(worker.ended().await.success());
-    assert_eq!(worker.out(), format!("completed {waits} ENDS 1\n"));
-    assert_eq!(queue.task(&next).await["state"], "ready", "it took no more");
-
-    let mut worker = queue.worker(&["--command", "ENDS", "--grace", "1s"], "sleep 600");
-    queue.until(&next, "in-progress").await;
-    worker.signal(Signal::INT);
-    assert!(worker.ended().await.success());
-    assert_eq!(worker.out(), format!("abandoned {next} ENDS 1\n"));
-    let task = queue.task(&next).await;
-    assert_eq!((&task["state"], &task["attempts"]), (&"ready".into(), &0.into()), "no try is counted");
-
-    // The second signal does not wait.
-    let mut worker = queue.worker(&["--command", "ENDS", "--grace", "10m"], "sleep 600");
-    queue.until(&next, "in-progress").await;
-    worker.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    worker.signal(Signal::TERM);
-    assert!(worker.ended().await.success());
-    assert_eq!(worker.out(), format!("abandoned {next} ENDS 1\n"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_goes_on_with_the_next_node_and_says_so_once() {
-    let mut queue = Queue::on(3).await;
-    let worker = queue.worker(&["--command", "ON", "--wait", "1s"], "echo done");
-    let first = queue.create("ON", "1", &[]).await;
-    worker.until_out(&format!("completed {first} ON 1")).await;
-    queue.cluster.nodes[0].kill();
-    for payload in ["2", "3"] {
-        let id = eventually("a task is created", PATIENCE, || async {
-            let said = queue.say_with("producer", &["create", "ON", payload], b"").await;
-            if said.exit == 0 { Ok(said.out) } else { Err(said.err) }
-        });
-        worker.until_out(&format!("completed {} ON 1", id.await.trim_end())).await;
-    }
-    let err = worker.err();
-    assert!(err.contains("schedia: going on with http://"), "{err}");
-    assert!(err.matches("trying again").count() <= 1, "{err}");
 }

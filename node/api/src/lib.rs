@@ -6,7 +6,9 @@
 mod client;
 mod kv;
 mod queue;
+mod queue_events;
 mod status;
+mod stream;
 mod transport;
 mod verbs;
 mod watch;
@@ -15,6 +17,7 @@ mod write;
 pub use client::Client;
 pub use kv::*;
 pub use queue::*;
+pub use queue_events::{QueueEvents, QueueHeard};
 pub use status::*;
 pub use transport::{Answer, ClientError, Transport};
 pub use verbs::*;

@@ -396,6 +396,65 @@ pub struct QueueTopics {
     pub next: Option<String>,
 }
 
+/// An event of `GET /v1/queue/events`: what happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueEvent {
+    /// What.
+    #[serde(rename = "type")]
+    pub change: QueueChange,
+    /// To which task.
+    pub id: String,
+    /// Of which queue: its command in lower case.
+    pub command: String,
+    /// Whether a task that was created is delayed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delayed: bool,
+}
+
+/// What happened to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueChange {
+    /// It was created.
+    Created,
+    /// It can be claimed again, or now.
+    Ready,
+    /// It waits for its time: after a failed try, or as it was moved.
+    Delayed,
+    /// A worker has it.
+    Claimed,
+    /// Its lease ended by time; what becomes of it follows.
+    Expired,
+    /// A worker did it.
+    Completed,
+    /// A worker found that it cannot be done.
+    Failed,
+    /// It is a dead letter.
+    Dead,
+    /// It was cancelled.
+    Cancelled,
+    /// It is there no longer.
+    Removed,
+}
+
+impl QueueChange {
+    /// As JSON spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            QueueChange::Created => "created",
+            QueueChange::Ready => "ready",
+            QueueChange::Delayed => "delayed",
+            QueueChange::Claimed => "claimed",
+            QueueChange::Expired => "expired",
+            QueueChange::Completed => "completed",
+            QueueChange::Failed => "failed",
+            QueueChange::Dead => "dead",
+            QueueChange::Cancelled => "cancelled",
+            QueueChange::Removed => "removed",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,6 +467,13 @@ mod tests {
             assert_eq!(state.name().parse(), Ok(state));
         }
         assert!("in progress".parse::<QueueState>().is_err());
+    }
+
+    #[test]
+    fn a_change_is_named_as_in_json() {
+        for change in [QueueChange::Created, QueueChange::Expired, QueueChange::Removed] {
+            assert_eq!(serde_json::to_string(&change).unwrap(), format!("\"{}\"", change.name()));
+        }
     }
 
     #[test]

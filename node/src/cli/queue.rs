@@ -10,6 +10,7 @@ mod access;
 mod claim;
 mod create;
 mod dlq;
+mod events;
 mod lease;
 mod queues;
 mod requeue;
@@ -65,6 +66,9 @@ pub(super) enum Queue {
     /// Give tasks that are dead, failed, cancelled or delayed another try
     #[command(after_help = requeue::EXAMPLES)]
     Requeue(requeue::Requeue),
+    /// Show what happens to tasks, as it happens
+    #[command(after_help = events::EXAMPLES)]
+    Events(events::Events),
     /// Show dead letters, give them another try, delete them
     #[command(subcommand)]
     Dlq(dlq::Dlq),
@@ -90,6 +94,7 @@ impl Queue {
             Queue::Pause(pause) => pause.run().await,
             Queue::Resume(resume) => resume.run().await,
             Queue::Requeue(requeue) => requeue.run().await,
+            Queue::Events(events) => events.run().await,
             Queue::Dlq(dlq) => dlq.run().await,
             Queue::Topics(topics) => topics.run().await,
         };

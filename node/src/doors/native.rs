@@ -12,6 +12,7 @@ mod list;
 mod once;
 mod queue;
 mod status;
+mod streams;
 mod txn;
 mod watch;
 
@@ -33,9 +34,9 @@ use axum::routing::get;
 use schedia_apps::{Command, Query, Reply, ShardId, kv as kv_app};
 use std::sync::Arc;
 use std::time::Duration;
+use streams::Streams;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use watch::Streams;
 
 /// A request that is not answered by then is given up: an election and a retry of ours fit in.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

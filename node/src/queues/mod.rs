@@ -14,6 +14,7 @@
 mod calls;
 mod claim;
 mod figures;
+mod listen;
 mod notices;
 mod pages;
 mod settings;
@@ -24,6 +25,7 @@ pub(crate) mod words;
 
 pub use claim::ClaimRequest;
 pub use figures::{Calls, Figures};
+pub(crate) use listen::Told;
 pub(crate) use pages::{Mark, TasksRequest};
 pub use settings::{Follower, Settings};
 

@@ -5,6 +5,7 @@
 //!
 //! Not here: what becomes of a task (`schedia_apps::queue`), pages over several shards (`crate::queues`).
 
+mod events;
 mod moves;
 mod queues;
 mod subscriptions;
@@ -37,6 +38,7 @@ pub(super) fn routes(routes: Routes<Arc<Door>>) -> Routes<Arc<Door>> {
         .get("/v1/queue/subscriptions", subscriptions::list)
         .delete("/v1/queue/subscriptions/{id}", subscriptions::delete)
         .get("/v1/queue/topics", topics::list)
+        .get("/v1/queue/events", events::events)
 }
 
 /// Whose tokens a route takes.

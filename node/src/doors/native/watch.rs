@@ -5,58 +5,20 @@
 //!
 //! Invariants:
 //! * An `id` is sent only behind every change up to it.
-//! * A stream holds one page of changes, and nothing while there is none. All of them together hold [`UNSENT_KIB_MAX`] at most;
-//!   a reader that takes nothing for [`READER_TIMEOUT`] is cut off.
-//! * A stream that ends by itself says why in an event `end`.
+//! * A stream holds one page of changes, and nothing while there is none.
+//!
+//! Not here: what all streams have in common (`super::streams`).
 
 use super::kv::REVISION;
 use super::list::row;
+use super::streams::{End, PROGRESS_EVERY, Reader};
 use super::*;
 use crate::shards::Watch;
-use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use futures::stream;
 use schedia_api::{KvChange, KvChanges};
 use schedia_apps::kv::{self, Change, Changed, KeyRange, Revision};
-use std::convert::Infallible;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
-
-/// Streams of one node: each is a connection and a task.
-const STREAMS_MAX: usize = 4_096;
-
-/// Events under way to all readers, in KiB.
-const UNSENT_KIB_MAX: usize = 64 << 10;
-
-/// Pages being read and encoded at once, of a few MiB at most.
-const READING_MAX: usize = 8;
-
-/// A reader that takes nothing for this long is cut off, and goes on from its last `id` whenever it likes.
-const READER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often a quiet stream shows that it lives, and how far it has come.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-
-/// What the streams of a node share.
-pub(super) struct Streams {
-    streams: Arc<Semaphore>,
-    unsent_kib: Arc<Semaphore>,
-    reading: Arc<Semaphore>,
-    stop: CancellationToken,
-}
-
-impl Streams {
-    /// Until `stop`, which ends them all.
-    pub(super) fn new(stop: CancellationToken) -> Streams {
-        let [streams, unsent_kib, reading] =
-            [STREAMS_MAX, UNSENT_KIB_MAX, READING_MAX].map(|n| Arc::new(Semaphore::new(n)));
-        Streams { streams, unsent_kib, reading, stop }
-    }
-}
 
 /// What a request asks for.
 pub(super) struct Asked {
@@ -71,10 +33,7 @@ pub(super) async fn watch(State(door): State<Arc<Door>>, request: Request) -> Re
         let parts = request.into_parts().0;
         let Asked { range, from, prev } = asked(Params::parse(parts.uri.query())?, &parts.headers)?;
         door.node.ready()?;
-        let Ok(stream) = door.streams.streams.clone().try_acquire_owned() else {
-            let message = format!("{STREAMS_MAX} watches are under way on this node: try another one");
-            return Err(DoorError::new(StatusCode::TOO_MANY_REQUESTS, "busy", message));
-        };
+        let room = door.streams.room()?;
         let consistency = if from.is_none() { Consistency::Linearizable } else { Consistency::Stale };
         let revision = match door.read(kv::Query::Revisions, consistency).await? {
             kv::Reply::Revisions { revision, .. } => revision,
@@ -84,20 +43,12 @@ pub(super) async fn watch(State(door): State<Arc<Door>>, request: Request) -> Re
         let shard = door.node.shard(ShardId(0)).map_err(|error| door.refuse(error))?;
         let mut watch = shard.watch(range, from, prev);
         // Compacted already: a status says so better than an event.
-        let _reading = door.streams.reading.acquire().await;
+        let _reading = door.streams.reading().await;
         let first = watch.take().map_err(|error| door.refuse(error))?;
-        let (to_reader, chunks) = mpsc::channel(1);
-        let task = Stream { door: door.clone(), watch, to_reader, _stream: stream };
-        tokio::spawn(task.run(from, first));
-        let body = Body::from_stream(stream::unfold(chunks, |mut chunks| async {
-            chunks.recv().await.map(|chunk| (Ok::<Bytes, Infallible>(chunk), chunks))
-        }));
-        let headers = [
-            (CONTENT_TYPE, "text/event-stream".parse().expect("a header")),
-            (CACHE_CONTROL, "no-store".parse().expect("a header")),
-            (REVISION, revision.into()),
-        ];
-        Ok((HeaderMap::from_iter(headers), body).into_response())
+        let (reader, mut headers, body) = door.streams.open(room);
+        headers.insert(REVISION, revision.into());
+        tokio::spawn(Stream { door: door.clone(), watch, reader }.run(from, first));
+        Ok((headers, body).into_response())
     })
     .await
 }
@@ -133,43 +84,24 @@ pub(super) fn asked(mut params: Params, headers: &HeaderMap) -> Result<Asked, Do
 struct Stream {
     door: Arc<Door>,
     watch: Watch,
-    to_reader: mpsc::Sender<Bytes>,
-    _stream: OwnedSemaphorePermit,
-}
-
-/// Why a stream ends.
-enum End {
-    /// The reader went away, or took nothing for too long.
-    Reader,
-    /// The reader is told.
-    Told(DoorError),
+    reader: Reader,
 }
 
 impl Stream {
     async fn run(mut self, from: u64, first: Vec<Changed>) {
-        let stop = self.door.streams.stop.clone();
-        let reader = self.to_reader.clone();
-        let end = tokio::select! {
-            end = self.send_all(from, first) => end,
-            () = reader.closed() => End::Reader,
-            () = stop.cancelled() => End::Told(crate::health::Unready::ShuttingDown.into()),
-        };
-        if let End::Told(error) = end {
-            let text = format!("event: end\ndata: {}\n\n", error.json());
-            // It is on its way out: who does not take it now will see the connection end.
-            let _ = reader.try_send(text.into());
-        }
+        let reader = self.reader.clone();
+        reader.serve(self.send_all(from, first)).await;
     }
 
     async fn send_all(&mut self, from: u64, first: Vec<Changed>) -> End {
         let hello = format!(": changes from revision {from}\nretry: 1000\nid: {}\n\n", from - 1);
-        if let Err(end) = self.send(hello.into_bytes()).await {
+        if let Err(end) = self.reader.send(hello.into_bytes()).await {
             return end;
         }
         let mut changes = first;
         loop {
             if !changes.is_empty()
-                && let Err(end) = self.send(events(changes, self.watch.place())).await
+                && let Err(end) = self.reader.send(events(changes, self.watch.place())).await
             {
                 return end;
             }
@@ -186,7 +118,7 @@ impl Stream {
         let deadline = Instant::now() + PROGRESS_EVERY;
         loop {
             self.watch.wait(deadline).await;
-            let reading = self.door.streams.reading.acquire().await;
+            let reading = self.door.streams.reading().await;
             let changes = self.watch.take().map_err(told)?;
             drop(reading);
             if !changes.is_empty() {
@@ -201,29 +133,9 @@ impl Stream {
         self.door.node.ready().map_err(|unready| End::Told(unready.into()))?;
         let Revision { main, sub } = self.watch.place();
         if sub == 0 {
-            self.send(format!(": progress\nid: {}\n\n", main - 1).into_bytes()).await?;
+            self.reader.send(format!(": progress\nid: {}\n\n", main - 1).into_bytes()).await?;
         }
         Ok(Vec::new())
-    }
-
-    /// Hands text to the connection, counted until it is written.
-    async fn send(&self, text: Vec<u8>) -> Result<(), End> {
-        let kib = u32::try_from(text.len().div_ceil(1024)).unwrap_or(u32::MAX).min(UNSENT_KIB_MAX as u32);
-        let permit = self.door.streams.unsent_kib.clone().acquire_many_owned(kib).await;
-        let counted = Bytes::from_owner(Counted { text, _permit: permit.map_err(|_| End::Reader)? });
-        self.to_reader.send_timeout(counted, READER_TIMEOUT).await.map_err(|_| End::Reader)
-    }
-}
-
-/// Text on its way to a reader.
-struct Counted {
-    text: Vec<u8>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.text
     }
 }
 
@@ -260,6 +172,7 @@ fn json(changed: Changed) -> KvChange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn delete(main: u64, sub: u32, key: &'static str) -> Changed {
         let change = Change::Delete { key: Bytes::from(key) };

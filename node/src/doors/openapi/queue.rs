@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// The operations below `/v1/queue`. Each asks for a token.
 pub(super) fn operations() -> Vec<Operation> {
-    let operations = [queues(), many(), tasks(), others()].into_iter().flatten();
+    let operations = [queues(), many(), tasks(), others(), events()].into_iter().flatten();
     operations.map(Operation::with_token).collect()
 }
 
@@ -137,6 +137,18 @@ fn others() -> Vec<Operation> {
     ]
 }
 
+fn events() -> Vec<Operation> {
+    let events = json!({ "text/event-stream": { "schema": {} } });
+    let about = "What happens to tasks, as server-sent events; each is a QueueEvent";
+    let of =
+        query("command", "only of this queue", json!({ "type": "string", "minLength": 1, "maxLength": 255 }));
+    vec![Operation::new("get", "/v1/queue/events", "queueEvents", about).params(vec![of]).answers(
+        "200",
+        "events, for as long as the connection lasts",
+        events,
+    )]
+}
+
 fn age() -> Value {
     json!({ "type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)$" })
 }
@@ -182,11 +194,31 @@ pub(super) fn schemas() -> Value {
         "QueuePaused": object(&[("command", text()), ("paused", flag()), ("changed", flag())], &[]),
         "QueueSubscriptions": page("subscriptions", "QueueSubscription"),
         "QueueTopics": page("topics", "QueueTopic"),
+        "QueueEvent": event(),
     });
     for (name, schema) in moves().into_iter().chain(kept()) {
         schemas[name] = schema;
     }
     schemas
+}
+
+fn event() -> Value {
+    let changes = [
+        "created",
+        "ready",
+        "delayed",
+        "claimed",
+        "expired",
+        "completed",
+        "failed",
+        "dead",
+        "cancelled",
+        "removed",
+    ];
+    object(
+        &[("type", json!({ "enum": changes })), ("id", text()), ("command", text())],
+        &[("delayed", flag())],
+    )
 }
 
 fn info() -> Value {
