@@ -43,9 +43,10 @@ impl Queues {
             let now_ms = shard.log_time_ms().unwrap_or_default();
             let age_ms =
                 |queue: &Queue| queue.oldest_ready_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms));
-            figures.listed.extend(
-                queues.into_iter().map(|queue| (age_ms(&queue), queue)).map(|(age, queue)| (queue, age)),
-            );
+            figures.listed.extend(queues.into_iter().map(|queue| {
+                let age_ms = age_ms(&queue);
+                (queue, age_ms)
+            }));
             figures.are_more |= more;
         }
         figures.are_more |= figures.listed.len() > LISTED_MAX;

@@ -94,8 +94,8 @@ pub(super) fn decode(answer: &[u8]) -> Result<Applied<Reply>, ShardError> {
     }
 }
 
-/// Proposes a command that a follower has forwarded. `admit` is what the leader asks of its own callers' commands, or its answer to one
-/// that needs no entry.
+/// Proposes a command that a follower has forwarded. `admit` is what the leader asks of its own callers' commands, and its answer
+/// to one that needs no entry.
 pub(super) async fn serve(
     proposer: &Proposer,
     from: NodeId,

@@ -15,8 +15,8 @@ use crate::raft::{
     Body, COMMANDS_BYTES_MAX, COMMANDS_MAX, Group, Leader, Outcome, Stamp, WriteError, Writing,
 };
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
 use schedia_apps::{At, Reply};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,15 +152,14 @@ async fn run(group: Arc<Group>, rules: Rules, grace: Arc<Grace>, mut queue: mpsc
                 if let Some((term, command)) = grace.due() {
                     let body = Body::commands(stamp(&group, &rules, &mut clock), [command].into_iter());
                     let written = group.write(body).await;
-                    let said = grace.clone();
-                    entries.push(finish(written, Vec::new(), move || said.done(term)).boxed());
+                    entries.push(finish(written, Vec::new(), Some((grace.clone(), term))));
                 }
                 for commands in batches(std::mem::take(&mut taken)) {
                     group.machine().metrics().entry_commands.observe(commands.len() as f64);
                     let stamp = stamp(&group, &rules, &mut clock);
                     let body = Body::commands(stamp, commands.iter().map(|waiting| &waiting.command));
                     let written = group.write(body).await;
-                    entries.push(finish(written, commands, || {}).boxed());
+                    entries.push(finish(written, commands, None));
                 }
             }
             Some(()) = entries.next(), if !entries.is_empty() => {}
@@ -197,15 +196,21 @@ fn stamp(group: &Group, rules: &Rules, clock: &mut LogClock) -> Stamp {
     Stamp { level, epoch, time_ms }
 }
 
-/// Gives each command of an entry its own answer; `applied`, if it was.
-async fn finish(written: Result<Writing, WriteError>, commands: Vec<Waiting>, applied: impl FnOnce() + Send) {
+/// Gives each command of an entry its own answer. `said`: the entry is what the leader of a term says first.
+async fn finish(
+    written: Result<Writing, WriteError>,
+    commands: Vec<Waiting>,
+    said: Option<(Arc<Grace>, u64)>,
+) {
     let outcome = match written {
         Ok(writing) => writing.outcome().await,
         Err(error) => Err(error),
     };
     match outcome {
         Ok(Outcome { at, results }) => {
-            applied();
+            if let Some((grace, term)) = said {
+                grace.done(term);
+            }
             for (position, (waiting, result)) in commands.into_iter().zip(results).enumerate() {
                 let at = At { position: position as u32, ..at };
                 let answer = match result {

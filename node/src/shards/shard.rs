@@ -180,9 +180,6 @@ impl Shard {
             return self.forward(&leader, encoded, deadline).await;
         }
         self.admit(&command)?;
-        if let Some(answer) = self.answer_at_once(&command) {
-            return Ok(answer);
-        }
         match self.0.proposer.submit(encoded.clone(), room, deadline).await {
             Ok(applied) => Ok(applied),
             Err(SubmitError::Failed(error)) => Err(error),

@@ -11,7 +11,8 @@ impl Shard {
         self.0.group.machine().news()
     }
 
-    /// What the leader answers without an entry: to a claim, that it knows of nothing to be claimed. No majority has confirmed it.
+    /// What the leader answers to a follower without an entry: to a claim, that it knows of nothing to be claimed. No majority has
+    /// confirmed it. Its own callers have looked themselves.
     pub(super) fn answer_at_once(&self, command: &Command) -> Option<Applied<Reply>> {
         let Command::Queue(queue::Command::Claim(claim)) = command else { return None };
         let head = queue::Query::Head { tenant: claim.tenant.clone(), from: claim.from.clone() };
